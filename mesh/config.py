@@ -1,0 +1,61 @@
+"""Settings: environment or files only, every mistake listed at once, secrets wrapped so that no log shows them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Literal, NoReturn, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+class ProcessSettings(BaseSettings):
+    """What every process of the mesh reads. Secrets may be files named like the variable in the folder SECRETS_DIR."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, secrets_dir=os.environ.get("SECRETS_DIR"))
+
+    mesh_mode: Literal["production", "development"] = Field(
+        "production", description="development: plaintext peers on loopback count as internal and operator"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: none")
+    drain_s: float = Field(1.0, ge=0, le=60, description="seconds between NOT_SERVING and the end of listening")
+    grace_s: float = Field(10.0, ge=0, le=300, description="seconds that calls in flight may take to finish")
+
+
+class ServiceSettings(ProcessSettings):
+    """What a gRPC service with a database and events reads."""
+
+    listen_host: str = "127.0.0.1"
+    listen_port: int = Field(ge=0, le=65535, description="port of the gRPC server; 0: any free one")
+    database_url: SecretStr = Field(description="postgresql://… of the service's own role")
+    database_schema: str = Field("", pattern="^[a-z_]*$", description="schema of the service; empty: its name")
+    database_pool: int = Field(10, ge=2, le=100, description="connections to PostgreSQL at most")
+    nats_url: SecretStr = Field(description="nats://…")
+    event_shards: int = Field(8, ge=1, le=1024)
+    stream_replicas: int = Field(1, ge=1, le=5)
+    admission: int = Field(512, ge=1, description="calls in progress at most, per rate class")
+
+
+def load(settings: type[SettingsT]) -> SettingsT:
+    """Reads the environment.
+
+    Prints every mistake, one line each, and exits with 78 where there is one.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        _exit_listing(error)
+
+
+def _exit_listing(error: ValidationError) -> NoReturn:
+    for mistake in error.errors(include_url=False, include_input=False):
+        name = ".".join(str(part) for part in mistake["loc"]).upper()
+        problem = "is not set" if mistake["type"] == "missing" else mistake["msg"]
+        print(f"configuration: {name}: {problem}", file=sys.stderr)  # noqa: T201 - logs are not configured yet
+    raise SystemExit(EXIT_CONFIGURATION)

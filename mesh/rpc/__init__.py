@@ -1,0 +1,1 @@
+"""gRPC: the guarded server, the channel, and what a call carries from hop to hop."""
