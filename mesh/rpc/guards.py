@@ -1,0 +1,177 @@
+"""What a call must pass before its handler runs: identity, policy, admission, size, form, validation."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import protovalidate
+from giving.common.v1.identity_pb2 import Identity
+from giving.common.v1.policy_pb2 import ROLE_INTERNAL, ROLE_OPERATOR, ROLE_PUBLIC, RateClass
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+
+from mesh.errors import (
+    FieldViolation,
+    InvalidArgument,
+    MalformedRequest,
+    Overloaded,
+    PermissionDenied,
+    RequestTooLarge,
+    Unauthenticated,
+)
+from mesh.rpc.call import IDENTITY_KEY
+from mesh.rpc.contract import Method
+
+# Control characters but tab and line breaks, and the marks that reorder text on a screen.
+_FORBIDDEN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+class Identify(Protocol):
+    """Establishes who calls."""
+
+    def __call__(self, *, peer: str, metadata: Mapping[str, str | bytes]) -> Identity:
+        """The caller's identity.
+
+        Raises:
+            Unauthenticated: nothing proves who it is.
+        """
+        ...
+
+
+def refuse_plaintext(*, peer: str, metadata: Mapping[str, str | bytes]) -> Identity:
+    """Production without certificates: nobody is known."""
+    raise Unauthenticated("this server accepts authenticated peers only")
+
+
+def trust_loopback(*, peer: str, metadata: Mapping[str, str | bytes]) -> Identity:
+    """The development setting: a plaintext peer on loopback is a service; by itself it is internal and operator."""
+    if not _is_loopback(peer):
+        raise Unauthenticated("this server accepts authenticated peers only")
+    forwarded = metadata.get(IDENTITY_KEY)
+    if forwarded is None:
+        return Identity(roles=[ROLE_PUBLIC, ROLE_INTERNAL, ROLE_OPERATOR], subject="development")
+    try:
+        return Identity.FromString(forwarded if isinstance(forwarded, bytes) else forwarded.encode())
+    except DecodeError as error:
+        raise Unauthenticated("the forwarded identity cannot be read") from error
+
+
+def _is_loopback(peer: str) -> bool:
+    scheme, _, address = peer.partition(":")
+    host = address.rpartition(":")[0].strip("[]").replace("%5B", "").replace("%5D", "")
+    return scheme == "unix" or (scheme in ("ipv4", "ipv6") and ipaddress.ip_address(host).is_loopback)
+
+
+def authorize(method: Method, identity: Identity) -> None:
+    """Lets a caller through that holds one of the method's roles.
+
+    Raises:
+        Unauthenticated: a stranger asks for more than the public may.
+        PermissionDenied: the caller is known and may not.
+    """
+    if ROLE_PUBLIC in method.policy.roles or not set(method.policy.roles).isdisjoint(identity.roles):
+        return
+    if set(identity.roles) <= {ROLE_PUBLIC}:
+        raise Unauthenticated("this method needs credentials")
+    raise PermissionDenied("your role does not allow this method")
+
+
+class Admission:
+    """A bound on calls in progress per rate class: above it a clean refusal, never a queue."""
+
+    def __init__(self, *, bound: int) -> None:
+        self._bound = bound
+        self._running: Counter[RateClass.ValueType] = Counter()
+
+    @contextmanager
+    def enter(self, rate_class: RateClass.ValueType) -> Iterator[None]:
+        """Holds one place.
+
+        Raises:
+            Overloaded: none is free.
+        """
+        if self._running[rate_class] >= self._bound:
+            raise Overloaded("the server has as many calls as it admits", retry_after_s=1)
+        self._running[rate_class] += 1
+        try:
+            yield
+        finally:
+            self._running[rate_class] -= 1
+
+
+def parse(method: Method, raw: bytes) -> Message:
+    """The request, valid by its contract and without fields that the contract does not know.
+
+    Raises:
+        RequestTooLarge, MalformedRequest, InvalidArgument: it is not.
+    """
+    if len(raw) > method.max_request_bytes:
+        raise RequestTooLarge("the request is too large", max_request_bytes=method.max_request_bytes)
+    request = method.request_class()
+    try:
+        request.ParseFromString(raw)
+    except DecodeError as error:
+        raise MalformedRequest("the bytes are no message of this method") from error
+    # They would survive re-serialisation and travel to inner services.
+    request.DiscardUnknownFields()  # type: ignore[attr-defined] # the stubs do not know it
+    check(request)
+    return request
+
+
+def check(message: Message) -> None:
+    """Applies the contract's rules.
+
+    Raises:
+        InvalidArgument: names each field that breaks one.
+    """
+    violations = [
+        FieldViolation(_path(violation.proto.field), violation.proto.message)
+        for violation in protovalidate.collect_violations(message)
+    ]
+    violations += [
+        FieldViolation(path, "must not contain control or reordering characters") for path in _bad_texts(message, "")
+    ]
+    if violations:
+        raise InvalidArgument.of_fields(violations)
+
+
+def _path(field: Any) -> str:
+    path = ""
+    for element in field.elements if field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        subscript = element.subscript
+        if subscript is not None:
+            path += f"[{subscript.value}]"
+    return path
+
+
+def _bad_texts(message: Message, prefix: str) -> Iterator[str]:
+    for descriptor, value in message.ListFields():
+        path = prefix + descriptor.name
+        if descriptor.type == FieldDescriptor.TYPE_STRING:
+            yield from _bad_strings(value, path, repeated=descriptor.is_repeated)
+        elif descriptor.type == FieldDescriptor.TYPE_MESSAGE:
+            yield from _bad_in_messages(descriptor, value, path)
+
+
+def _bad_strings(value: Any, path: str, *, repeated: bool) -> Iterator[str]:
+    for index, text in enumerate(value if repeated else (value,)):
+        if _FORBIDDEN_TEXT.search(text):
+            yield f"{path}[{index}]" if repeated else path
+
+
+def _bad_in_messages(descriptor: FieldDescriptor, value: Any, path: str) -> Iterator[str]:
+    if descriptor.message_type.GetOptions().map_entry:
+        for key, item in value.items():
+            if any(isinstance(text, str) and _FORBIDDEN_TEXT.search(text) for text in (key, item)):
+                yield f"{path}[{key!r}]"
+    elif descriptor.is_repeated:
+        for index, item in enumerate(value):
+            yield from _bad_texts(item, f"{path}[{index}].")
+    else:
+        yield from _bad_texts(value, f"{path}.")

@@ -1,0 +1,72 @@
+"""Health that tells the truth: the standard service, per service and per dependency."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+from grpc_health.v1 import health, health_pb2
+
+_log = structlog.get_logger()
+PROBE_PERIOD_S = 1.0
+PROBE_TIMEOUT_S = 1.0
+_Status = health_pb2.HealthCheckResponse.ServingStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A question to a dependency; `required`: the service cannot work without it."""
+
+    ask: Callable[[], Awaitable[object]]
+    required: bool
+
+
+class HealthBoard:
+    """Asks dependencies every second and answers for `""`, each service and `dependency.<name>`."""
+
+    def __init__(self, *, services: Iterable[str], probes: Mapping[str, Probe]) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._services = ("", *services)
+        self._probes = probes
+        self._leaving = False
+        self._known: dict[str, bool] = {}
+
+    async def watch(self) -> None:
+        """Asks until it is cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(PROBE_PERIOD_S)
+
+    async def look(self) -> None:
+        """Asks every dependency once."""
+        answers = await asyncio.gather(*(self._healthy(name, probe) for name, probe in self._probes.items()))
+        serving = not self._leaving
+        for (name, probe), healthy in zip(self._probes.items(), answers, strict=True):
+            await self._set(f"dependency.{name}", healthy)
+            serving = serving and (healthy or not probe.required)
+        for name in self._services:
+            await self._set(name, serving)
+
+    async def leave(self) -> None:
+        """NOT_SERVING from now on, before the server stops listening."""
+        self._leaving = True
+        for name in self._services:
+            await self._set(name, False)
+
+    async def _healthy(self, name: str, probe: Probe) -> bool:
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await probe.ask()
+        except Exception as error:  # noqa: BLE001 - any failure means: not healthy
+            healthy, cause = False, type(error).__name__
+        else:
+            healthy, cause = True, ""
+        if self._known.get(name) != healthy:
+            self._known[name] = healthy
+            _log.info("dependency", dependency=name, healthy=healthy, cause=cause)
+        return healthy
+
+    async def _set(self, name: str, serving: bool) -> None:
+        await self.servicer.set(name, _Status.SERVING if serving else _Status.NOT_SERVING)

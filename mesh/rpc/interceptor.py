@@ -1,0 +1,223 @@
+"""The one interceptor of every server, for all four kinds of calls.
+
+It turns whatever a handler raises into a status of the contract, and lets a handler run only after every guard has passed.
+Requests arrive as bytes, so that size and form are checked before anything is built from them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+import structlog
+
+from mesh import metrics
+from mesh.errors import (
+    STATUS_TRAILER,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    NotImplementedYet,
+    Refusal,
+    to_status,
+)
+from mesh.rpc.call import CORRELATION_KEY, Call, correlation_id_from, enter_call, traceparent_from
+from mesh.rpc.contract import Method
+from mesh.rpc.guards import Admission, Identify, authorize, parse
+from mesh.tasks import TaskSet
+
+_log = structlog.get_logger()
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class GuardInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps each handler of the contract; health and reflection pass untouched."""
+
+    def __init__(self, methods: Mapping[str, Method], *, identify: Identify, admission: Admission) -> None:
+        self._methods = methods
+        self._identify = identify
+        self._admission = admission
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._lives: set[asyncio.Timeout] = set()
+        self.tasks = TaskSet()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        path = handler_call_details.method
+        wrapped = self._wrapped.get(path)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            method = self._methods.get(path)
+            if method is None or handler is None:
+                return handler
+            wrapped = self._wrapped[path] = self._wrap(method, handler)
+        return wrapped
+
+    def end_streams(self) -> None:
+        """Ends every open stream, as if its life had run out: callers reconnect elsewhere."""
+        for life in self._lives:
+            life.reschedule(asyncio.get_running_loop().time())
+
+    def _wrap(self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        serializer = handler.response_serializer
+        if not method.streams_in and not method.streams_out:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary_unary(method, handler.unary_unary), response_serializer=serializer
+            )
+        if not method.streams_out:
+            return grpc.stream_unary_rpc_method_handler(
+                self._stream_unary(method, handler.stream_unary), response_serializer=serializer
+            )
+        if not method.streams_in:
+            return grpc.unary_stream_rpc_method_handler(
+                self._unary_stream(method, handler.unary_stream), response_serializer=serializer
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            self._stream_stream(method, handler.stream_stream), response_serializer=serializer
+        )
+
+    def _unary_unary(self, method: Method, behavior: Any) -> Any:
+        async def handle(raw: bytes, context: Context) -> Any:
+            call = begin(method, context)
+            started = time.perf_counter()
+            try:
+                call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
+                authorize(method, call.identity)
+                with self._admission.enter(method.policy.rate_class):
+                    response = await self._work(method, call, behavior, parse(method, raw), context)
+            except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
+                await refuse(method, call, context, error, started)
+            else:
+                answer(method, call, context, started)
+                return response
+
+        return handle
+
+    def _stream_unary(self, method: Method, behavior: Any) -> Any:
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> Any:
+            call = begin(method, context)
+            started = time.perf_counter()
+            try:
+                call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
+                authorize(method, call.identity)
+                with self._admission.enter(method.policy.rate_class):
+                    response = await self._work(method, call, behavior, parse_each(method, requests), context)
+            except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
+                await refuse(method, call, context, error, started)
+            else:
+                answer(method, call, context, started)
+                return response
+
+        return handle
+
+    def _unary_stream(self, method: Method, behavior: Any) -> Any:
+        async def handle(raw: bytes, context: Context) -> AsyncIterator[Any]:
+            async for response in self._responses(method, behavior, lambda: parse(method, raw), context):
+                yield response
+
+        return handle
+
+    def _stream_stream(self, method: Method, behavior: Any) -> Any:
+        async def handle(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+            async for response in self._responses(method, behavior, lambda: parse_each(method, requests), context):
+                yield response
+
+        return handle
+
+    async def _work(self, method: Method, call: Call, behavior: Any, request: Any, context: Context) -> Any:
+        """Runs a handler until the deadline; one that changes something runs on to its end without its caller."""
+        work = behavior(request, context)
+        try:
+            async with asyncio.timeout(call.remaining_s()):
+                return await (self.tasks.shielded(work) if method.mutates else work)
+        except TimeoutError as error:
+            raise DeadlineExceeded("the deadline passed; repeat with the same key to learn the outcome") from error
+
+    async def _responses(
+        self, method: Method, behavior: Any, request: Callable[[], Any], context: Context
+    ) -> AsyncIterator[Any]:
+        call = begin(method, context)
+        started = time.perf_counter()
+        life = asyncio.timeout(call.remaining_s())
+        self._lives.add(life)
+        try:
+            call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
+            authorize(method, call.identity)
+            with self._admission.enter(method.policy.rate_class):
+                async with life:
+                    async for response in behavior(request(), context):
+                        yield response
+        except TimeoutError:
+            # The stream's life is over: a clean end, the caller opens the next one.
+            answer(method, call, context, started)
+        except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
+            await refuse(method, call, context, error, started)
+        else:
+            answer(method, call, context, started)
+        finally:
+            self._lives.discard(life)
+
+
+def metadata_of(context: Context) -> dict[str, str | bytes]:
+    """The call's metadata; the last value of a repeated key."""
+    return dict(context.invocation_metadata() or ())
+
+
+def begin(method: Method, context: Context) -> Call:
+    """The call as it enters, made current for logs and outgoing calls; its identity is not established yet."""
+    metadata = metadata_of(context)
+    remaining = context.time_remaining()
+    budget = method.deadline_s if remaining is None else min(remaining, method.deadline_s)
+    call = Call(
+        method=method.path,
+        identity=_nobody(),
+        correlation_id=correlation_id_from(metadata),
+        traceparent=traceparent_from(metadata),
+        deadline=time.monotonic() + budget,
+    )
+    enter_call(call)
+    return call
+
+
+def _nobody() -> Any:
+    from giving.common.v1.identity_pb2 import Identity  # noqa: PLC0415
+
+    return Identity()
+
+
+async def parse_each(method: Method, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """The requests of a stream, each checked like a single one."""
+    async for raw in requests:
+        yield parse(method, raw)
+
+
+def answer(method: Method, call: Call, context: Context, started: float) -> None:
+    """Closes a call that succeeded."""
+    context.set_trailing_metadata(((CORRELATION_KEY, call.correlation_id), *call.trailers))
+    metrics.RPC_SECONDS.labels(method.path, "OK").observe(time.perf_counter() - started)
+
+
+async def refuse(method: Method, call: Call, context: Context, error: Exception, started: float) -> None:
+    """Closes a call with a status of the contract; a defect is logged and shows nothing of itself."""
+    refusal = refusal_of(method, error)
+    if isinstance(refusal, Internal):
+        _log.error("call failed", method=method.path, correlation_id=call.correlation_id, exc_info=error)
+    code = refusal.form.code
+    metrics.RPC_SECONDS.labels(method.path, code.name).observe(time.perf_counter() - started)
+    trailers = ((CORRELATION_KEY, call.correlation_id), (STATUS_TRAILER, to_status(refusal).SerializeToString()))
+    await context.abort(code, refusal.detail, trailers)
+
+
+def refusal_of(method: Method, error: Exception) -> Refusal:
+    """The refusal that stands for whatever was raised."""
+    if isinstance(error, InvalidArgument | Refusal):
+        return error
+    if isinstance(error, NotImplementedError):
+        return NotImplementedYet("this version does not serve the method", method=method.path.lstrip("/"))
+    return Internal("internal error")

@@ -1,0 +1,53 @@
+"""Tasks that outlive their caller: cancelled is not undone, so money is moved in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+ResultT = TypeVar("ResultT")
+_log = structlog.get_logger()
+
+
+class TaskSet:
+    """Holds references to running tasks and logs what they raise when nobody waits any more."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def shielded(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Runs `work` to its end even when the caller is cancelled; the caller's cancellation still reaches the caller."""
+        task = self.start(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_orphan)
+            raise
+
+    def start(self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+        """Starts a task and keeps it from being collected."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def join(self, *, timeout_s: float) -> None:
+        """Waits for what runs, at most `timeout_s`."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout_s)
+
+
+def _log_orphan(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception():
+        _log.warning("call ended after its caller had left", error=type(task.exception()).__name__)
+
+
+async def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancels a background task and waits until it is gone."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled() and (error := task.exception()):
+        _log.error("background task had failed", exc_info=error)
