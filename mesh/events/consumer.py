@@ -1,0 +1,205 @@
+"""The consumer loop: durable, exactly-once in effect, acknowledged last.
+
+A batch of windows is applied in one transaction that also fences every event by its id; only then is it acknowledged. An
+event that cannot be applied is isolated: the rest of its window is applied, it is tried again with back-off, and after a
+bounded number of attempts it becomes a dead letter, kept with its reason until an operator decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+from uuid import UUID
+
+import protovalidate
+import structlog
+from giving.common.v1.event_pb2 import Event, EventWindow
+from google.protobuf.message import DecodeError
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from mesh import metrics
+from mesh.clock import Clock
+from mesh.errors import DependencyUnavailable, RequestInFlight
+from mesh.events.pull import ConsumerGone, Puller
+from mesh.events.stream import stream_name
+from mesh.postgres import Database
+
+BATCH_MESSAGES = 64
+ATTEMPTS_MAX = 5
+BACKOFF_S = (1, 2, 4, 8)
+PAUSE_S = 0.5
+IDLE_ROUNDS_BEFORE_PROBE = 5
+HORIZON_DAYS = 400
+_DEAD = 2
+_EPOCH_DAY = datetime.date(1970, 1, 1)
+
+_log = structlog.get_logger()
+
+
+class Handler(Protocol):
+    """Applies events in one transaction, each id once for ever."""
+
+    async def apply(self, events: Sequence[Event]) -> None:
+        """Applies all of them or none; ids that were applied before change nothing.
+
+        Raises:
+            DependencyUnavailable, RequestInFlight: not now; all will be delivered again.
+            Exception: one of them cannot be applied.
+        """
+        ...
+
+
+class EventRefused(Exception):  # noqa: N818 - becomes a dead letter's reason
+    """An event that breaks the contract; the text names no values."""
+
+
+def day_of(event: Event) -> datetime.date:
+    """The day of the log's partition that holds the event."""
+    return _EPOCH_DAY + datetime.timedelta(days=event.day)
+
+
+class Consumer:
+    """One of possibly several consumers that share a durable name; each message goes to one of them."""
+
+    def __init__(
+        self,
+        client: Client,
+        database: Database,
+        handler: Handler,
+        *,
+        queries: Mapping[str, str],
+        service: str,
+        durable: str,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._handler = handler
+        self._queries = queries
+        self._durable = durable
+        self._clock = clock
+        self._puller = Puller(client, stream=stream_name(service), durable=durable, batch=BATCH_MESSAGES)
+
+    async def run(self) -> None:
+        """Works until it is cancelled; what is in its hands then is delivered again."""
+        try:
+            while True:
+                await self._attempt()
+                await asyncio.sleep(PAUSE_S)
+        finally:
+            await self._puller.close()
+
+    async def _attempt(self) -> None:
+        try:
+            await self._puller.open()
+            await self._work()
+        except ConsumerGone:
+            _log.info("waiting for the stream", consumer=self._durable)
+        except (DependencyUnavailable, RequestInFlight, NatsError, TimeoutError) as error:
+            _log.warning("consumer waits", consumer=self._durable, error=type(error).__name__)
+
+    async def _work(self) -> None:
+        idle = 0
+        while True:
+            messages = await self._puller.take()
+            if messages:
+                idle = 0
+                await self._process(messages)
+                continue
+            idle += 1
+            if idle % IDLE_ROUNDS_BEFORE_PROBE == 1:
+                # A consumer that vanished looks like one without messages.
+                metrics.CONSUMER_PENDING.labels(self._durable).set(await self._puller.pending())
+
+    async def _process(self, messages: Sequence[Msg]) -> None:
+        windows = [(message, await self._read(message)) for message in messages]
+        try:
+            await self._handler.apply([event for _, events in windows for event in events])
+        except (DependencyUnavailable, RequestInFlight):
+            await _hand_back(messages)
+            raise
+        except Exception as error:  # noqa: BLE001 - one event among them cannot be applied
+            _log.warning("isolating an event", consumer=self._durable, error=type(error).__name__)
+            for message, events in windows:
+                await self._isolate(message, events)
+        else:
+            await self._settle(windows)
+
+    async def _settle(self, windows: Sequence[tuple[Msg, Sequence[Event]]]) -> None:
+        again = [events for message, events in windows if message.metadata.num_delivered > 1]
+        if again:
+            await self._close_letters([event for events in again for event in events])
+        for message, events in windows:
+            await message.ack()
+            metrics.CONSUMER_EVENTS.labels(self._durable, "applied").inc(len(events))
+
+    async def _read(self, message: Msg) -> list[Event]:
+        """The window's events less those that must not be applied; these are dead letters at once."""
+        try:
+            window = EventWindow.FromString(message.data)
+        except DecodeError:
+            _log.error("a message is no window; skipped", consumer=self._durable, subject=message.subject)  # noqa: TRY400
+            metrics.CONSUMER_EVENTS.labels(self._durable, "malformed").inc()
+            return []
+        events = []
+        for event in window.events:
+            reason = self._objection(event)
+            if reason:
+                await self._record(event, reason, attempts_max=1)
+            else:
+                events.append(event)
+        return events
+
+    def _objection(self, event: Event) -> str:
+        if protovalidate.collect_violations(event, fail_fast=True):
+            return "breaks the contract of events"
+        age = self._clock.now().date() - day_of(event)
+        if age.days >= HORIZON_DAYS:
+            return "older than the dedupe horizon"
+        return ""
+
+    async def _isolate(self, message: Msg, events: Sequence[Event]) -> None:
+        delays = [delay for event in events if (delay := await self._try(event)) is not None]
+        if delays:
+            await message.nak(delay=max(delays))
+        else:
+            await message.ack()
+
+    async def _try(self, event: Event) -> float | None:
+        """Applies one event; the delay after which it is tried again, or None when it is done with."""
+        try:
+            await self._handler.apply([event])
+        except (DependencyUnavailable, RequestInFlight):
+            raise
+        except Exception as error:  # noqa: BLE001 - its class becomes the reason, its text stays in our logs
+            _log.warning("event not applied", consumer=self._durable, event=str(UUID(bytes=event.id)), exc_info=error)
+            reason = str(error) if isinstance(error, EventRefused) else type(error).__name__
+            return await self._record(event, reason, attempts_max=ATTEMPTS_MAX)
+        metrics.CONSUMER_EVENTS.labels(self._durable, "applied").inc()
+        await self._close_letters([event])
+        return None
+
+    async def _record(self, event: Event, reason: str, *, attempts_max: int) -> float | None:
+        event_id = UUID(bytes=event.id) if len(event.id) == 16 else UUID(int=0)  # noqa: PLR2004 - bytes of a UUID
+        async with self._database.connection() as connection:
+            letter = await connection.fetchrow(
+                self._queries["record_failure"], self._durable, event_id, event.SerializeToString(), reason, attempts_max
+            )
+        if letter["state"] >= _DEAD:
+            _log.error("dead letter", consumer=self._durable, event=str(event_id), reason=reason)
+            metrics.CONSUMER_EVENTS.labels(self._durable, "dead").inc()
+            return None
+        return BACKOFF_S[min(letter["attempts"], len(BACKOFF_S)) - 1]
+
+    async def _close_letters(self, events: Sequence[Event]) -> None:
+        async with self._database.connection() as connection:
+            ids = [UUID(bytes=event.id) for event in events]
+            await connection.execute(self._queries["settle_failures"], self._durable, ids)
+
+
+async def _hand_back(messages: Sequence[Msg]) -> None:
+    for message in messages:
+        await message.nak(delay=PAUSE_S)

@@ -1,0 +1,91 @@
+-- name: append
+-- Appends events: ids, buckets and payloads side by side. Transaction id, day and sequence are the database's.
+INSERT INTO event (epoch, id, bucket, payload)
+SELECT (SELECT max(epoch) FROM epoch), e.id, e.bucket, e.payload
+FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) WITH ORDINALITY AS e (id, bucket, payload, position)
+ORDER BY e.position;
+
+-- name: take_lease
+-- Takes the relay's lease where it is free or our own, and returns the position. No row: somebody else holds it.
+UPDATE relay
+SET holder = $1, lease = lease + (holder <> $1)::int, expire_time = now() + make_interval(secs => $2)
+WHERE holder = $1 OR expire_time < now()
+RETURNING lease, epoch, from_snapshot::text, to_snapshot::text, last_seq, day;
+
+-- name: give_lease_up
+-- Lets another relay take over at once.
+UPDATE relay SET expire_time = '-infinity' WHERE holder = $1 AND lease = $2;
+
+-- name: store_position
+-- Stores how far the broker has acknowledged, and prolongs the lease. No row: the lease is lost.
+UPDATE relay
+SET epoch = $3, from_snapshot = $4::text::pg_snapshot, to_snapshot = $5::text::pg_snapshot, last_seq = $6, day = $7,
+    expire_time = now() + make_interval(secs => $8)
+WHERE holder = $1 AND lease = $2
+RETURNING lease;
+
+-- name: look
+-- The log's present: newest epoch, whose cluster it belongs to, this cluster, its snapshot and day.
+SELECT epoch, epoch.system_identifier, (SELECT system_identifier::text FROM pg_control_system()) AS cluster,
+       pg_current_snapshot()::text AS snapshot, (now() AT TIME ZONE 'utc')::date AS day
+FROM epoch ORDER BY epoch DESC LIMIT 1;
+
+-- name: read_page
+-- The next page of events that $1 does not see and $2 does, by sequence. Two arms, so that each is an index scan: every
+-- transaction from the old snapshot's end on, and those that were in progress in it.
+SELECT seq, tx::text::bigint AS tx, epoch, day, bucket, id, payload
+FROM (
+  SELECT * FROM event
+  WHERE tx >= pg_snapshot_xmax($1::text::pg_snapshot) AND day >= $3::date - 1 AND seq > $4 AND epoch = $5
+    AND pg_visible_in_snapshot(tx, $2::text::pg_snapshot)
+  UNION ALL
+  SELECT * FROM event
+  WHERE tx = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot))) AND day >= $3::date - 1 AND seq > $4
+    AND epoch = $5 AND pg_visible_in_snapshot(tx, $2::text::pg_snapshot)
+) AS unread
+ORDER BY seq
+LIMIT $6;
+
+-- name: read_older_epochs
+-- A page of everything that was written before this epoch, by sequence: re-published after a restore.
+SELECT seq, tx::text::bigint AS tx, epoch, day, bucket, id, payload
+FROM event WHERE epoch < $1 AND seq > $2 ORDER BY seq LIMIT $3;
+
+-- name: open_epoch
+-- Begins an epoch on this cluster.
+INSERT INTO epoch (epoch, system_identifier, reason)
+SELECT max(epoch) + 1, (SELECT system_identifier::text FROM pg_control_system()), $1 FROM epoch
+RETURNING epoch;
+
+-- name: make_partition
+-- Makes the partition of a day.
+SELECT make_partition($1, $2);
+
+-- name: record_failure
+-- Counts a failed attempt and says how many there were; from $5 on the letter is dead.
+INSERT INTO dead_letter (consumer, event_id, event, state, reason, attempts)
+VALUES ($1, $2, $3, CASE WHEN $5 <= 1 THEN 2 ELSE 1 END, $4, 1)
+ON CONFLICT (consumer, event_id) DO UPDATE
+SET attempts = dead_letter.attempts + 1, reason = excluded.reason, update_time = now(),
+    state = CASE WHEN dead_letter.state = 1 AND dead_letter.attempts + 1 >= $5 THEN 2 ELSE dead_letter.state END
+RETURNING state, attempts;
+
+-- name: settle_failures
+-- Closes letters that were still being retried and have now been applied.
+UPDATE dead_letter SET state = 3, update_time = now() WHERE consumer = $1 AND event_id = ANY ($2) AND state = 1;
+
+-- name: list_dead_letters
+-- Dead letters after an id, oldest first: event ids are ordered by time.
+SELECT consumer, event_id, event, state, reason, attempts, create_time, update_time FROM dead_letter
+WHERE state = 2 AND ($1 = '' OR consumer = $1) AND event_id > $2 ORDER BY event_id LIMIT $3;
+
+-- name: get_dead_letter
+-- One letter, locked until its fate is decided.
+SELECT consumer, event_id, event, state, reason, attempts, create_time, update_time FROM dead_letter
+WHERE consumer = $1 AND event_id = $2 FOR UPDATE;
+
+-- name: close_dead_letter
+-- Decides a letter's fate, with the operator's reason.
+UPDATE dead_letter SET state = $3, operator_reason = $4, update_time = now()
+WHERE consumer = $1 AND event_id = $2
+RETURNING consumer, event_id, event, state, reason, attempts, create_time, update_time;

@@ -1,0 +1,147 @@
+"""JetStream as transport: streams, windows of events, message ids. It may lose everything; the log is the truth."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+
+WINDOW_EVENTS_MAX = 200
+WINDOW_BYTES_MAX = 256 * 1024
+# Long enough for a consumer that was away for a week; the log itself reaches further back.
+STREAM_AGE_S = 14 * 24 * 3600
+DUPLICATE_WINDOW_S = 120
+PUBLISHES_PENDING_MAX = 256
+_EVENT_TAG = b"\x0a"  # field 1 of EventWindow, length-delimited
+_TX_TAG, _EPOCH_TAG, _DAY_TAG = b"\x50", b"\x58", b"\x60"  # fields 10, 11, 12 of Event, varint
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A row of the log as the relay reads it."""
+
+    seq: int
+    tx: int
+    epoch: int
+    day: int
+    bucket: int
+    event_id: UUID
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A message to publish."""
+
+    shard: int
+    message_id: str
+    data: bytes
+    events: int
+
+
+def stream_name(service: str) -> str:
+    """The stream of a service's log, such as GIVING_DONATION."""
+    return f"GIVING_{service.upper()}"
+
+
+def subject(service: str, shard: int | str) -> str:
+    """The subject of a shard."""
+    return f"giving.{service}.v1.{shard}"
+
+
+@asynccontextmanager
+async def connect(url: str, *, name: str) -> AsyncIterator[Client]:
+    """A connection that reconnects for ever, and is drained at the end."""
+    client = await nats.connect(
+        url,
+        name=name,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,
+        ping_interval=5,
+        max_outstanding_pings=2,
+        error_cb=_log_error,
+        disconnected_cb=_log_disconnect,
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def _log_error(error: Exception) -> None:
+    _log.warning("nats", error=type(error).__name__)
+
+
+async def _log_disconnect() -> None:
+    _log.warning("nats is gone; reconnecting")
+
+
+async def make_stream(js: JetStreamContext, *, service: str, replicas: int) -> None:
+    """Creates the stream of a service's log, or brings its configuration up to date."""
+    config = StreamConfig(
+        name=stream_name(service),
+        subjects=[subject(service, "*")],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        max_age=STREAM_AGE_S,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        num_replicas=replicas,
+    )
+    try:
+        await js.update_stream(config)
+    except NotFoundError:
+        await js.add_stream(config)
+
+
+def windows(rows: Iterable[LogRow], *, shards: int) -> Iterator[Window]:
+    """Packs rows into windows of one shard each, in the order of the log."""
+    by_shard: dict[int, list[tuple[UUID, bytes]]] = {}
+    sizes: dict[int, int] = {}
+    for row in rows:
+        shard = row.bucket % shards
+        framed = _frame(row)
+        waiting = by_shard.setdefault(shard, [])
+        if waiting and (len(waiting) == WINDOW_EVENTS_MAX or sizes[shard] + len(framed) > WINDOW_BYTES_MAX):
+            yield _window(shard, waiting)
+            waiting = by_shard[shard] = []
+        sizes[shard] = len(framed) + (sizes[shard] if waiting else 0)
+        waiting.append((row.event_id, framed))
+    for shard, waiting in by_shard.items():
+        yield _window(shard, waiting)
+
+
+def _window(shard: int, waiting: Sequence[tuple[UUID, bytes]]) -> Window:
+    return Window(shard, _message_id([event_id for event_id, _ in waiting]), b"".join(f for _, f in waiting), len(waiting))
+
+
+def _message_id(event_ids: Sequence[UUID]) -> str:
+    if len(event_ids) == 1:
+        return str(event_ids[0])
+    return hashlib.sha256(b"".join(event_id.bytes for event_id in event_ids)).hexdigest()
+
+
+def _frame(row: LogRow) -> bytes:
+    """The event as a field of its window. What only the log knows is appended: protobuf merges it into the message."""
+    event = row.payload + _TX_TAG + _varint(row.tx) + _EPOCH_TAG + _varint(row.epoch) + _DAY_TAG + _varint(row.day)
+    return _EVENT_TAG + _varint(len(event)) + event
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
