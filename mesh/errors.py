@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
 from giving.common.v1 import error_pb2
@@ -190,9 +190,10 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError, *, dependency: s
 
     A status without our details comes from gRPC itself: the peer was not there, or the deadline passed on the way.
     """
-    for key, value in error.trailing_metadata() or ():
+    trailers: Any = error.trailing_metadata() or ()
+    for key, value in trailers:
         if key == STATUS_TRAILER:
-            return _from_status(status_pb2.Status.FromString(bytes(value)))
+            return _from_status(status_pb2.Status.FromString(value))
     code = error.code()
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("the deadline passed; repeat with the same key to learn the outcome")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from mesh.postgres import BOUNDS, refusing
+from mesh.postgres import BOUNDS, Connection, refusing
 from mesh.process import StartRefused
 
 _BATCH_STATEMENT_TIMEOUT = "120s"  # verification, rebuild and exports read everything
@@ -72,7 +72,7 @@ async def migrate(
             await connection.close()
 
 
-async def _make_roles(connection: asyncpg.Connection, schema: str, passwords: dict[str, str]) -> None:
+async def _make_roles(connection: Connection, schema: str, passwords: dict[str, str]) -> None:
     await _make_role(connection, f"{schema}_owner", "NOLOGIN")
     for kind, password in passwords.items():
         role = f"{schema}_{kind}"
@@ -87,12 +87,12 @@ async def _make_roles(connection: asyncpg.Connection, schema: str, passwords: di
     await connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {schema}_service, {schema}_batch")
 
 
-async def _make_role(connection: asyncpg.Connection, role: str, attributes: str) -> None:
+async def _make_role(connection: Connection, role: str, attributes: str) -> None:
     exists = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
     await connection.execute(f"{'ALTER' if exists else 'CREATE'} ROLE {role} {attributes}")
 
 
-async def _apply_missing(connection: asyncpg.Connection, migrations: list[Migration], schema: str) -> list[str]:
+async def _apply_missing(connection: Connection, migrations: list[Migration], schema: str) -> list[str]:
     await connection.execute(
         f"CREATE TABLE IF NOT EXISTS {schema}.schema_migration (source text, name text, sha256 text NOT NULL, "
         "apply_time timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (source, name))"
@@ -106,7 +106,7 @@ async def _apply_missing(connection: asyncpg.Connection, migrations: list[Migrat
     return [f"{migration.source}/{migration.name}" for migration in missing]
 
 
-async def _applied(connection: asyncpg.Connection, schema: str) -> dict[tuple[str, str], str]:
+async def _applied(connection: Connection, schema: str) -> dict[tuple[str, str], str]:
     rows = await connection.fetch(f"SELECT source, name, sha256 FROM {schema}.schema_migration")  # noqa: S608 - a name of ours
     return {(row["source"], row["name"]): row["sha256"] for row in rows}
 
@@ -118,7 +118,7 @@ def _demand_unchanged(migrations: list[Migration], applied: dict[tuple[str, str]
             raise MigrationChanged(f"{migration.source}/{migration.name} was changed after it had been applied")
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration, schema: str) -> None:
+async def _apply(connection: Connection, migration: Migration, schema: str) -> None:
     text = migration.text
     for placeholder in ("owner", "service", "batch"):
         text = text.replace(f"{{{placeholder}}}", f"{schema}_{placeholder}")
@@ -135,7 +135,7 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, schema: s
         )
 
 
-async def demand_current(connection: asyncpg.Connection, *, service: str) -> None:
+async def demand_current(connection: Connection, *, service: str) -> None:
     """Refuses to work on a schema that is empty, older or newer than this code.
 
     Raises:

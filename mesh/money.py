@@ -76,7 +76,7 @@ def amount_problem(minor_units: int, currency: str) -> tuple[str, str] | None:
 
 def round_up(minor_units: int, currency: str) -> int:
     """What lifts an amount to the next whole major unit, in minor units; 0 where it is whole already."""
-    unit = 10 ** EXPONENTS[currency]
+    unit = int(10 ** EXPONENTS[currency])
     return -minor_units % unit
 
 

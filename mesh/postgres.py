@@ -19,7 +19,7 @@ COMMAND_TIMEOUT_S = 5.0
 RETRIES_MAX = 3
 
 ResultT = TypeVar("ResultT")
-Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
 
 # What every role waits at most. The roles carry the same values; a session repeats them so that an external server whose
 # roles were made by hand is bounded too.
@@ -57,6 +57,14 @@ def load_queries(package: str) -> Mapping[str, str]:
     return dict(zip(parts[::2], (part.strip() for part in parts[1::2]), strict=True))
 
 
+async def fetch_one(connection: Connection, statement: str, *arguments: Any) -> asyncpg.Record:
+    """The row of a statement that always returns one."""
+    row = await connection.fetchrow(statement, *arguments)
+    if row is None:
+        raise LookupError("the statement returned no row")
+    return row
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
     """Turns the driver's errors into refusals; the one place that knows them.
@@ -76,7 +84,7 @@ def refusing() -> Iterator[None]:
 class Database:
     """A pool of connections with the service's schema on the search path."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
 
     @asynccontextmanager

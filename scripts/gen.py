@@ -45,7 +45,12 @@ def third_party(folder: Path) -> list[str]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(proto, target)
     well_known = Path(grpc_tools.__file__).parent / "_proto"
-    return [f"--proto_path={ROOT / 'proto'}", f"--proto_path={folder / 'include'}", f"--proto_path={well_known}", f"--descriptor_set_in={descriptor}"]
+    return [
+        f"--proto_path={ROOT / 'proto'}",
+        f"--proto_path={folder / 'include'}",
+        f"--proto_path={well_known}",
+        f"--descriptor_set_in={descriptor}",
+    ]
 
 
 def _well_known() -> list[descriptor_pb2.FileDescriptorProto]:
@@ -67,13 +72,19 @@ def generate(out: Path) -> None:
         include = third_party(Path(scratch))
         out.mkdir(parents=True, exist_ok=True)
         services = [name for name in sources() if name.endswith("_service.proto")]
-        messages = [f"--python_out={out}", f"--mypy_out={out}"]
+        messages = [f"--python_out={out}", f"--mypy_out=quiet:{out}"]
         protoc(*include, *messages, *sources(), "buf/validate/validate.proto")
-        protoc(*include, f"--grpc_python_out={out}", f"--mypy_grpc_out={out}", *services)
+        stubs = f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{out}"
+        protoc(*include, f"--grpc_python_out={out}", stubs, *services)
         image = Path(scratch) / "image.binpb"
         build_image(include, image)
         # _write_openapi(image, out / "openapi.json")
-    for folder in [out / "giving", *(path for path in (out / "giving").rglob("*") if path.is_dir()), out / "buf", out / "buf/validate"]:
+    for folder in [
+        out / "giving",
+        *(path for path in (out / "giving").rglob("*") if path.is_dir()),
+        out / "buf",
+        out / "buf/validate",
+    ]:
         (folder / "__init__.py").touch()
         (folder / "py.typed").touch()
 
@@ -103,7 +114,9 @@ def check_contract() -> None:
         config = ["--config", str(ROOT / "buf.yaml")]
         subprocess.run([buf, "lint", str(image), *config], check=True, cwd=scratch)  # noqa: S603
         if RELEASE_IMAGE.exists():
-            subprocess.run([buf, "breaking", str(image), "--against", str(RELEASE_IMAGE), *config], check=True, cwd=scratch)  # noqa: S603
+            subprocess.run(
+                [buf, "breaking", str(image), "--against", str(RELEASE_IMAGE), *config], check=True, cwd=scratch
+            )  # noqa: S603
 
 
 def release() -> None:

@@ -26,7 +26,7 @@ from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable, RequestInFlight
 from mesh.events.pull import ConsumerGone, Puller
 from mesh.events.stream import stream_name
-from mesh.postgres import Database
+from mesh.postgres import Database, fetch_one
 
 BATCH_MESSAGES = 64
 ATTEMPTS_MAX = 5
@@ -185,8 +185,14 @@ class Consumer:
     async def _record(self, event: Event, reason: str, *, attempts_max: int) -> float | None:
         event_id = UUID(bytes=event.id) if len(event.id) == 16 else UUID(int=0)  # noqa: PLR2004 - bytes of a UUID
         async with self._database.connection() as connection:
-            letter = await connection.fetchrow(
-                self._queries["record_failure"], self._durable, event_id, event.SerializeToString(), reason, attempts_max
+            letter = await fetch_one(
+                connection,
+                self._queries["record_failure"],
+                self._durable,
+                event_id,
+                event.SerializeToString(),
+                reason,
+                attempts_max,
             )
         if letter["state"] >= _DEAD:
             _log.error("dead letter", consumer=self._durable, event=str(event_id), reason=reason)

@@ -22,7 +22,7 @@ from nats.js.errors import NoStreamResponseError
 from mesh import metrics
 from mesh.errors import DependencyUnavailable, RequestInFlight
 from mesh.events.stream import LogRow, Window, make_stream, subject, windows
-from mesh.postgres import Connection, Database
+from mesh.postgres import Connection, Database, fetch_one
 
 PAGE = 5_000
 POLL_S = 0.05
@@ -157,7 +157,7 @@ class Relay:
             LeaseLost: another relay has taken over.
         """
         async with self._database.connection() as connection:
-            look = await connection.fetchrow(self._queries["look"])
+            look = await fetch_one(connection, self._queries["look"])
         self._demand_same_cluster(look, position)
         if look["epoch"] != position.epoch:
             position = await self._republish_older(look["epoch"], look["day"])

@@ -69,3 +69,16 @@ def traceparent_from(metadata: Mapping[str, str | bytes]) -> str:
     given = metadata.get(TRACE_KEY)
     trace_id = given[3:35] if isinstance(given, str) and _TRACE.fullmatch(given) else secrets.token_hex(16)
     return f"00-{trace_id}-{secrets.token_hex(8)}-01"
+
+
+def caller_identity() -> Identity:
+    """Who makes the current call; nobody outside of calls."""
+    call = _current.get()
+    return call.identity if call else Identity()
+
+
+def mark_replayed(*, replayed: bool) -> None:
+    """Tells the current caller, where it is so, that this answer repeats an earlier one."""
+    call = _current.get()
+    if call and replayed:
+        call.mark_replayed()

@@ -43,7 +43,7 @@ class Identify(Protocol):
         ...
 
 
-def refuse_plaintext(*, peer: str, metadata: Mapping[str, str | bytes]) -> Identity:
+def refuse_plaintext(*, peer: str, metadata: Mapping[str, str | bytes]) -> Identity:  # noqa: ARG001
     """Production without certificates: nobody is known."""
     raise Unauthenticated("this server accepts authenticated peers only")
 
@@ -118,7 +118,7 @@ def parse(method: Method, raw: bytes) -> Message:
     except DecodeError as error:
         raise MalformedRequest("the bytes are no message of this method") from error
     # They would survive re-serialisation and travel to inner services.
-    request.DiscardUnknownFields()  # type: ignore[attr-defined] # the stubs do not know it
+    request.DiscardUnknownFields()
     check(request)
     return request
 
@@ -166,7 +166,7 @@ def _bad_strings(value: Any, path: str, *, repeated: bool) -> Iterator[str]:
 
 
 def _bad_in_messages(descriptor: FieldDescriptor, value: Any, path: str) -> Iterator[str]:
-    if descriptor.message_type.GetOptions().map_entry:
+    if descriptor.message_type and descriptor.message_type.GetOptions().map_entry:
         for key, item in value.items():
             if any(isinstance(text, str) and _FORBIDDEN_TEXT.search(text) for text in (key, item)):
                 yield f"{path}[{key!r}]"

@@ -13,13 +13,13 @@ from typing import Any
 
 import grpc
 import structlog
+from giving.common.v1.identity_pb2 import Identity
 
 from mesh import metrics
 from mesh.errors import (
     STATUS_TRAILER,
     DeadlineExceeded,
     Internal,
-    InvalidArgument,
     NotImplementedYet,
     Refusal,
     to_status,
@@ -46,9 +46,9 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         path = handler_call_details.method
         wrapped = self._wrapped.get(path)
         if wrapped is None:
@@ -176,19 +176,13 @@ def begin(method: Method, context: Context) -> Call:
     budget = method.deadline_s if remaining is None else min(remaining, method.deadline_s)
     call = Call(
         method=method.path,
-        identity=_nobody(),
+        identity=Identity(),
         correlation_id=correlation_id_from(metadata),
         traceparent=traceparent_from(metadata),
         deadline=time.monotonic() + budget,
     )
     enter_call(call)
     return call
-
-
-def _nobody() -> Any:
-    from giving.common.v1.identity_pb2 import Identity  # noqa: PLC0415
-
-    return Identity()
 
 
 async def parse_each(method: Method, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
@@ -216,7 +210,7 @@ async def refuse(method: Method, call: Call, context: Context, error: Exception,
 
 def refusal_of(method: Method, error: Exception) -> Refusal:
     """The refusal that stands for whatever was raised."""
-    if isinstance(error, InvalidArgument | Refusal):
+    if isinstance(error, Refusal):
         return error
     if isinstance(error, NotImplementedError):
         return NotImplementedYet("this version does not serve the method", method=method.path.lstrip("/"))

@@ -86,10 +86,9 @@ class AggregateServiceAsyncStub(AggregateServiceStub):
     ListLeaderboard: _aio.UnaryUnaryMultiCallable[_aggregate_service_pb2.ListLeaderboardRequest, _aggregate_service_pb2.ListLeaderboardResponse]  # type: ignore[assignment]
     """Lists a charity's campaigns by net total in one currency, largest first."""
 
-class AggregateServiceServicer(metaclass=_abc_1.ABCMeta):
+class AggregateServiceServicer:
     """Totals and statistics."""
 
-    @_abc_1.abstractmethod
     def GetTotals(
         self,
         request: _aggregate_service_pb2.GetTotalsRequest,
@@ -99,7 +98,6 @@ class AggregateServiceServicer(metaclass=_abc_1.ABCMeta):
         with CAMPAIGN_NOT_FOUND; a new one is known a moment after it was created.
         """
 
-    @_abc_1.abstractmethod
     def WatchTotals(
         self,
         request: _aggregate_service_pb2.WatchTotalsRequest,
@@ -109,7 +107,6 @@ class AggregateServiceServicer(metaclass=_abc_1.ABCMeta):
         begins with the snapshot again. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def FollowTotals(
         self,
         request: _aggregate_service_pb2.FollowTotalsRequest,
@@ -120,7 +117,6 @@ class AggregateServiceServicer(metaclass=_abc_1.ABCMeta):
         reconnects forgets what he knew.
         """
 
-    @_abc_1.abstractmethod
     def VerifyTotal(
         self,
         request: _aggregate_service_pb2.VerifyTotalRequest,
@@ -128,7 +124,6 @@ class AggregateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_aggregate_service_pb2.VerifyTotalResponse, _abc.Awaitable[_aggregate_service_pb2.VerifyTotalResponse]]:
         """Compares a campaign's totals with the donations themselves. Drift 0, or the ids that differ."""
 
-    @_abc_1.abstractmethod
     def RebuildTotals(
         self,
         request: _aggregate_service_pb2.RebuildTotalsRequest,
@@ -138,7 +133,6 @@ class AggregateServiceServicer(metaclass=_abc_1.ABCMeta):
         that runs.
         """
 
-    @_abc_1.abstractmethod
     def GetStats(
         self,
         request: _aggregate_service_pb2.GetStatsRequest,
@@ -146,7 +140,6 @@ class AggregateServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_aggregate_service_pb2.GetStatsResponse, _abc.Awaitable[_aggregate_service_pb2.GetStatsResponse]]:
         """Returns a campaign's course by hour, day or month in a time zone. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListLeaderboard(
         self,
         request: _aggregate_service_pb2.ListLeaderboardRequest,

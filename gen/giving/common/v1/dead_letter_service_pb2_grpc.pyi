@@ -60,10 +60,9 @@ class DeadLetterServiceAsyncStub(DeadLetterServiceStub):
     DEAD_LETTER_NOT_FOUND.
     """
 
-class DeadLetterServiceServicer(metaclass=_abc_1.ABCMeta):
+class DeadLetterServiceServicer:
     """Events that a consumer of this service could not apply. Every service that consumes events serves it."""
 
-    @_abc_1.abstractmethod
     def ListDeadLetters(
         self,
         request: _dead_letter_service_pb2.ListDeadLettersRequest,
@@ -71,7 +70,6 @@ class DeadLetterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dead_letter_service_pb2.ListDeadLettersResponse, _abc.Awaitable[_dead_letter_service_pb2.ListDeadLettersResponse]]:
         """Lists dead letters, oldest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def ReplayDeadLetter(
         self,
         request: _dead_letter_service_pb2.ReplayDeadLetterRequest,
@@ -81,7 +79,6 @@ class DeadLetterServiceServicer(metaclass=_abc_1.ABCMeta):
         Refuses an unknown id with DEAD_LETTER_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def DiscardDeadLetter(
         self,
         request: _dead_letter_service_pb2.DiscardDeadLetterRequest,

@@ -60,10 +60,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeyRequest, _auth_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """Ends a key at once. A repeat returns it as it stands."""
 
-class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
+class AuthServiceServicer:
     """API keys and signed calls of charities' servers."""
 
-    @_abc_1.abstractmethod
     def Authenticate(
         self,
         request: _auth_service_pb2.AuthenticateRequest,
@@ -73,7 +72,6 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         UNAUTHENTICATED.
         """
 
-    @_abc_1.abstractmethod
     def CreateApiKey(
         self,
         request: _auth_service_pb2.CreateApiKeyRequest,
@@ -81,7 +79,6 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_auth_service_pb2.CreateApiKeyResponse]]:
         """Makes a key; its secret is shown once. A repeat with the same request id returns the key without the secret."""
 
-    @_abc_1.abstractmethod
     def RotateApiKey(
         self,
         request: _auth_service_pb2.RotateApiKeyRequest,
@@ -89,7 +86,6 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_service_pb2.RotateApiKeyResponse, _abc.Awaitable[_auth_service_pb2.RotateApiKeyResponse]]:
         """Makes a second secret; the first stays valid until `overlap_end_time`. A repeat returns the key without the secret."""
 
-    @_abc_1.abstractmethod
     def RevokeApiKey(
         self,
         request: _auth_service_pb2.RevokeApiKeyRequest,

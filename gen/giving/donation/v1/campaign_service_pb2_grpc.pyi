@@ -80,10 +80,9 @@ class CampaignServiceAsyncStub(CampaignServiceStub):
     ListCampaigns: _aio.UnaryUnaryMultiCallable[_campaign_service_pb2.ListCampaignsRequest, _campaign_service_pb2.ListCampaignsResponse]  # type: ignore[assignment]
     """Lists a charity's campaigns, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
 
-class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
+class CampaignServiceServicer:
     """Campaigns, from draft to a certified close."""
 
-    @_abc_1.abstractmethod
     def CreateCampaign(
         self,
         request: _campaign_service_pb2.CreateCampaignRequest,
@@ -93,7 +92,6 @@ class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
         CHARITY_NOT_FOUND, a suspended one with CHARITY_SUSPENDED, other content under a used id with IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def ActivateCampaign(
         self,
         request: _campaign_service_pb2.ActivateCampaignRequest,
@@ -103,7 +101,6 @@ class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
         CAMPAIGN_STATE_CONFLICT.
         """
 
-    @_abc_1.abstractmethod
     def PauseCampaign(
         self,
         request: _campaign_service_pb2.PauseCampaignRequest,
@@ -113,7 +110,6 @@ class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
         CAMPAIGN_STATE_CONFLICT.
         """
 
-    @_abc_1.abstractmethod
     def CloseCampaign(
         self,
         request: _campaign_service_pb2.CloseCampaignRequest,
@@ -123,7 +119,6 @@ class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
         returns it as it stands. Refuses a draft with CAMPAIGN_STATE_CONFLICT.
         """
 
-    @_abc_1.abstractmethod
     def GetCampaign(
         self,
         request: _campaign_service_pb2.GetCampaignRequest,
@@ -131,7 +126,6 @@ class CampaignServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_campaign_service_pb2.GetCampaignResponse, _abc.Awaitable[_campaign_service_pb2.GetCampaignResponse]]:
         """Returns one campaign. Refuses an unknown id with CAMPAIGN_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListCampaigns(
         self,
         request: _campaign_service_pb2.ListCampaignsRequest,

@@ -56,10 +56,9 @@ class CharityServiceAsyncStub(CharityServiceStub):
     SuspendCharity: _aio.UnaryUnaryMultiCallable[_charity_service_pb2.SuspendCharityRequest, _charity_service_pb2.SuspendCharityResponse]  # type: ignore[assignment]
     """Stops everything new for a charity. A repeat returns it as it stands. Refuses an unknown id with CHARITY_NOT_FOUND."""
 
-class CharityServiceServicer(metaclass=_abc_1.ABCMeta):
+class CharityServiceServicer:
     """Charities: who receives."""
 
-    @_abc_1.abstractmethod
     def CreateCharity(
         self,
         request: _charity_service_pb2.CreateCharityRequest,
@@ -69,7 +68,6 @@ class CharityServiceServicer(metaclass=_abc_1.ABCMeta):
         IDEMPOTENCY_KEY_REUSED and an unknown time zone or currency with INVALID_ARGUMENT.
         """
 
-    @_abc_1.abstractmethod
     def GetCharity(
         self,
         request: _charity_service_pb2.GetCharityRequest,
@@ -77,7 +75,6 @@ class CharityServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_charity_service_pb2.GetCharityResponse, _abc.Awaitable[_charity_service_pb2.GetCharityResponse]]:
         """Returns one charity. Refuses an unknown id with CHARITY_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def SuspendCharity(
         self,
         request: _charity_service_pb2.SuspendCharityRequest,

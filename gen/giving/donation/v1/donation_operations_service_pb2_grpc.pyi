@@ -72,10 +72,9 @@ class DonationOperationsServiceAsyncStub(DonationOperationsServiceStub):
     EraseDonor: _aio.UnaryUnaryMultiCallable[_donation_operations_service_pb2.EraseDonorRequest, _donation_operations_service_pb2.EraseDonorResponse]  # type: ignore[assignment]
     """Destroys a donor's key: the personal data is gone, the books stay. A repeat returns the same time."""
 
-class DonationOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
+class DonationOperationsServiceServicer:
     """Operators' and services' view of donations."""
 
-    @_abc_1.abstractmethod
     def ListStuck(
         self,
         request: _donation_operations_service_pb2.ListStuckRequest,
@@ -85,7 +84,6 @@ class DonationOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         step. Refuses a foreign page token with PAGE_TOKEN_INVALID.
         """
 
-    @_abc_1.abstractmethod
     def TraceDonation(
         self,
         request: _donation_operations_service_pb2.TraceDonationRequest,
@@ -95,7 +93,6 @@ class DonationOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         DONATION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def StreamTallies(
         self,
         request: _donation_operations_service_pb2.StreamTalliesRequest,
@@ -105,7 +102,6 @@ class DonationOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         begins again.
         """
 
-    @_abc_1.abstractmethod
     def SetIntake(
         self,
         request: _donation_operations_service_pb2.SetIntakeRequest,
@@ -113,7 +109,6 @@ class DonationOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_donation_operations_service_pb2.SetIntakeResponse, _abc.Awaitable[_donation_operations_service_pb2.SetIntakeResponse]]:
         """Stops or reopens intake for one charity or for all. A repeat returns the switch as it stands."""
 
-    @_abc_1.abstractmethod
     def EraseDonor(
         self,
         request: _donation_operations_service_pb2.EraseDonorRequest,

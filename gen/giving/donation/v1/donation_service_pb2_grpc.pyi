@@ -128,10 +128,9 @@ class DonationServiceAsyncStub(DonationServiceStub):
     with DONATION_NOT_FOUND.
     """
 
-class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
+class DonationServiceServicer:
     """Donations: what was promised, by whom, where it stands."""
 
-    @_abc_1.abstractmethod
     def GetDonationOffer(
         self,
         request: _donation_service_pb2.GetDonationOfferRequest,
@@ -142,7 +141,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT.
         """
 
-    @_abc_1.abstractmethod
     def CreateDonation(
         self,
         request: _donation_service_pb2.CreateDonationRequest,
@@ -153,7 +151,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
         takes nothing now with CAMPAIGN_NOT_OPEN, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
         """
 
-    @_abc_1.abstractmethod
     def RecordDonation(
         self,
         request: _donation_service_pb2.RecordDonationRequest,
@@ -166,7 +163,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
         money has been taken.
         """
 
-    @_abc_1.abstractmethod
     def RecordDonations(
         self,
         request_iterator: _MaybeAsyncIterator[_donation_service_pb2.RecordDonationsRequest],
@@ -176,7 +172,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
         cut, send again what was not answered.
         """
 
-    @_abc_1.abstractmethod
     def ReverseRecordedDonation(
         self,
         request: _donation_service_pb2.ReverseRecordedDonationRequest,
@@ -188,7 +183,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
         IDEMPOTENCY_KEY_REUSED.
         """
 
-    @_abc_1.abstractmethod
     def RefundDonation(
         self,
         request: _donation_service_pb2.RefundDonationRequest,
@@ -199,7 +193,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
         DONATION_STATE_CONFLICT.
         """
 
-    @_abc_1.abstractmethod
     def GetDonation(
         self,
         request: _donation_service_pb2.GetDonationRequest,
@@ -207,7 +200,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_donation_service_pb2.GetDonationResponse, _abc.Awaitable[_donation_service_pb2.GetDonationResponse]]:
         """Returns one donation. Refuses an unknown or foreign id with DONATION_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListDonations(
         self,
         request: _donation_service_pb2.ListDonationsRequest,
@@ -217,7 +209,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
         `campaign_id` is set. Refuses a foreign page token with PAGE_TOKEN_INVALID.
         """
 
-    @_abc_1.abstractmethod
     def ListMyDonations(
         self,
         request: _donation_service_pb2.ListMyDonationsRequest,
@@ -225,7 +216,6 @@ class DonationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_donation_service_pb2.ListMyDonationsResponse, _abc.Awaitable[_donation_service_pb2.ListMyDonationsResponse]]:
         """Lists the signed-in donor's own donations, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def WatchDonation(
         self,
         request: _donation_service_pb2.WatchDonationRequest,

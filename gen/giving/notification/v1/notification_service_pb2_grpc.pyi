@@ -68,10 +68,9 @@ class NotificationServiceAsyncStub(NotificationServiceStub):
     ListEndpoints: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListEndpointsRequest, _notification_service_pb2.ListEndpointsResponse]  # type: ignore[assignment]
     """Lists a charity's endpoints, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
 
-class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
+class NotificationServiceServicer:
     """What was told to whom: donors' receipts and charities' webhooks."""
 
-    @_abc_1.abstractmethod
     def GetReceipt(
         self,
         request: _notification_service_pb2.GetReceiptRequest,
@@ -81,7 +80,6 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         RECEIPT_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def ResendReceipt(
         self,
         request: _notification_service_pb2.ResendReceiptRequest,
@@ -91,7 +89,6 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         GetReceipt does.
         """
 
-    @_abc_1.abstractmethod
     def CreateEndpoint(
         self,
         request: _notification_service_pb2.CreateEndpointRequest,
@@ -101,7 +98,6 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         the secret. Refuses addresses that may not be called with ENDPOINT_URL_REFUSED.
         """
 
-    @_abc_1.abstractmethod
     def ListEndpoints(
         self,
         request: _notification_service_pb2.ListEndpointsRequest,

@@ -64,10 +64,9 @@ class PaymentOperationsServiceAsyncStub(PaymentOperationsServiceStub):
     GetReconciliationReport: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetReconciliationReportRequest, _payment_operations_service_pb2.GetReconciliationReportResponse]  # type: ignore[assignment]
     """Returns how a day's settlement stands against the ledger, to the cent."""
 
-class PaymentOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
+class PaymentOperationsServiceServicer:
     """Operators' view of the provider: inbound events, the circuit breaker, reconciliation."""
 
-    @_abc_1.abstractmethod
     def ListProviderEvents(
         self,
         request: _payment_operations_service_pb2.ListProviderEventsRequest,
@@ -75,7 +74,6 @@ class PaymentOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_operations_service_pb2.ListProviderEventsResponse, _abc.Awaitable[_payment_operations_service_pb2.ListProviderEventsResponse]]:
         """Lists inbound provider events, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def ReplayProviderEvents(
         self,
         request: _payment_operations_service_pb2.ReplayProviderEventsRequest,
@@ -83,7 +81,6 @@ class PaymentOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_operations_service_pb2.ReplayProviderEventsResponse, _abc.Awaitable[_payment_operations_service_pb2.ReplayProviderEventsResponse]]:
         """Applies inbound events again. A repeat changes nothing that is applied."""
 
-    @_abc_1.abstractmethod
     def SkipProviderEvent(
         self,
         request: _payment_operations_service_pb2.SkipProviderEventRequest,
@@ -91,7 +88,6 @@ class PaymentOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_operations_service_pb2.SkipProviderEventResponse, _abc.Awaitable[_payment_operations_service_pb2.SkipProviderEventResponse]]:
         """Gives an inbound event up, with a reason that stays. A repeat returns it as it stands."""
 
-    @_abc_1.abstractmethod
     def GetBreaker(
         self,
         request: _payment_operations_service_pb2.GetBreakerRequest,
@@ -99,7 +95,6 @@ class PaymentOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_operations_service_pb2.GetBreakerResponse, _abc.Awaitable[_payment_operations_service_pb2.GetBreakerResponse]]:
         """Returns the circuit breaker's state."""
 
-    @_abc_1.abstractmethod
     def SetBreaker(
         self,
         request: _payment_operations_service_pb2.SetBreakerRequest,
@@ -107,7 +102,6 @@ class PaymentOperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_operations_service_pb2.SetBreakerResponse, _abc.Awaitable[_payment_operations_service_pb2.SetBreakerResponse]]:
         """Opens or closes the circuit breaker by hand. A repeat returns it as it stands."""
 
-    @_abc_1.abstractmethod
     def GetReconciliationReport(
         self,
         request: _payment_operations_service_pb2.GetReconciliationReportRequest,

@@ -96,10 +96,9 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     A repeat of an event changes nothing. Refuses anything unproven with WEBHOOK_UNVERIFIED.
     """
 
-class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
+class PaymentServiceServicer:
     """Payments: the truth about money that moves through the provider."""
 
-    @_abc_1.abstractmethod
     def CreatePayment(
         self,
         request: _payment_service_pb2.CreatePaymentRequest,
@@ -109,7 +108,6 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         same payment. Refuses an abandoned donation with PAYMENT_ABANDONED, a failing provider with PROVIDER_UNAVAILABLE.
         """
 
-    @_abc_1.abstractmethod
     def AbandonPayment(
         self,
         request: _payment_service_pb2.AbandonPaymentRequest,
@@ -119,7 +117,6 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         Refuses one that has succeeded with PAYMENT_STATE_CONFLICT.
         """
 
-    @_abc_1.abstractmethod
     def GetPayment(
         self,
         request: _payment_service_pb2.GetPaymentRequest,
@@ -127,7 +124,6 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_service_pb2.GetPaymentResponse, _abc.Awaitable[_payment_service_pb2.GetPaymentResponse]]:
         """Returns one payment with its attempts. Refuses an unknown or foreign id with PAYMENT_NOT_FOUND."""
 
-    @_abc_1.abstractmethod
     def ListPayments(
         self,
         request: _payment_service_pb2.ListPaymentsRequest,
@@ -135,7 +131,6 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_service_pb2.ListPaymentsResponse, _abc.Awaitable[_payment_service_pb2.ListPaymentsResponse]]:
         """Lists a charity's payments, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
 
-    @_abc_1.abstractmethod
     def CapturePayment(
         self,
         request: _payment_service_pb2.CapturePaymentRequest,
@@ -145,7 +140,6 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         states with PAYMENT_STATE_CONFLICT.
         """
 
-    @_abc_1.abstractmethod
     def CancelPayment(
         self,
         request: _payment_service_pb2.CancelPaymentRequest,
@@ -155,7 +149,6 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         PAYMENT_STATE_CONFLICT.
         """
 
-    @_abc_1.abstractmethod
     def RefundPayment(
         self,
         request: _payment_service_pb2.RefundPaymentRequest,
@@ -165,7 +158,6 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         PAYMENT_STATE_CONFLICT.
         """
 
-    @_abc_1.abstractmethod
     def HandleProviderWebhook(
         self,
         request: _payment_service_pb2.HandleProviderWebhookRequest,

@@ -1,0 +1,144 @@
+"""The gRPC edge: convert, call, convert."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import grpc
+from giving.donation.v1 import (
+    campaign_service_pb2,
+    campaign_service_pb2_grpc,
+    charity_service_pb2,
+    charity_service_pb2_grpc,
+    donation_service_pb2,
+    donation_service_pb2_grpc,
+)
+
+from donation_svc import convert
+from donation_svc.service.campaigns import Campaigns
+from donation_svc.service.charities import Charities
+from donation_svc.service.donations import Donations
+from mesh.rpc.call import caller_identity, mark_replayed
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CharityApi(charity_service_pb2_grpc.CharityServiceServicer):
+    """CharityService."""
+
+    def __init__(self, charities: Charities) -> None:
+        self._charities = charities
+
+    async def CreateCharity(
+        self, request: charity_service_pb2.CreateCharityRequest, context: Context
+    ) -> charity_service_pb2.CreateCharityResponse:
+        charity, replayed = await self._charities.create_charity(request)
+        mark_replayed(replayed=replayed)
+        return charity_service_pb2.CreateCharityResponse(charity=convert.charity_message(charity))
+
+    async def GetCharity(
+        self, request: charity_service_pb2.GetCharityRequest, context: Context
+    ) -> charity_service_pb2.GetCharityResponse:
+        charity = await self._charities.get_charity(UUID(request.charity_id))
+        return charity_service_pb2.GetCharityResponse(charity=convert.charity_message(charity))
+
+    async def SuspendCharity(
+        self, request: charity_service_pb2.SuspendCharityRequest, context: Context
+    ) -> charity_service_pb2.SuspendCharityResponse:
+        charity, replayed = await self._charities.suspend_charity(request)
+        mark_replayed(replayed=replayed)
+        return charity_service_pb2.SuspendCharityResponse(charity=convert.charity_message(charity))
+
+
+class CampaignApi(campaign_service_pb2_grpc.CampaignServiceServicer):
+    """CampaignService."""
+
+    def __init__(self, campaigns: Campaigns) -> None:
+        self._campaigns = campaigns
+
+    async def CreateCampaign(
+        self, request: campaign_service_pb2.CreateCampaignRequest, context: Context
+    ) -> campaign_service_pb2.CreateCampaignResponse:
+        campaign, replayed = await self._campaigns.create_campaign(request)
+        mark_replayed(replayed=replayed)
+        return campaign_service_pb2.CreateCampaignResponse(campaign=convert.campaign_message(campaign))
+
+    async def ActivateCampaign(
+        self, request: campaign_service_pb2.ActivateCampaignRequest, context: Context
+    ) -> campaign_service_pb2.ActivateCampaignResponse:
+        campaign, replayed = await self._campaigns.activate_campaign(request)
+        mark_replayed(replayed=replayed)
+        return campaign_service_pb2.ActivateCampaignResponse(campaign=convert.campaign_message(campaign))
+
+    async def PauseCampaign(
+        self, request: campaign_service_pb2.PauseCampaignRequest, context: Context
+    ) -> campaign_service_pb2.PauseCampaignResponse:
+        campaign, replayed = await self._campaigns.pause_campaign(request)
+        mark_replayed(replayed=replayed)
+        return campaign_service_pb2.PauseCampaignResponse(campaign=convert.campaign_message(campaign))
+
+    async def GetCampaign(
+        self, request: campaign_service_pb2.GetCampaignRequest, context: Context
+    ) -> campaign_service_pb2.GetCampaignResponse:
+        campaign = await self._campaigns.get_campaign(UUID(request.campaign_id))
+        return campaign_service_pb2.GetCampaignResponse(campaign=convert.campaign_message(campaign))
+
+    async def ListCampaigns(
+        self, request: campaign_service_pb2.ListCampaignsRequest, context: Context
+    ) -> campaign_service_pb2.ListCampaignsResponse:
+        campaigns, token = await self._campaigns.list_campaigns(request)
+        return campaign_service_pb2.ListCampaignsResponse(
+            campaigns=[convert.campaign_message(campaign) for campaign in campaigns], next_page_token=token
+        )
+
+
+class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
+    """DonationService."""
+
+    def __init__(self, donations: Donations, campaigns: Campaigns) -> None:
+        self._donations = donations
+        self._campaigns = campaigns
+
+    async def GetDonationOffer(
+        self, request: donation_service_pb2.GetDonationOfferRequest, context: Context
+    ) -> donation_service_pb2.GetDonationOfferResponse:
+        total = convert.money_from(request.order_total) if request.HasField("order_total") else None
+        offer = await self._campaigns.get_donation_offer(UUID(request.campaign_id), total)
+        rules = convert.offer_rules(offer)
+        return donation_service_pb2.GetDonationOfferResponse(
+            presets=[preset for _, _, presets in rules for preset in presets],
+            round_up=convert.money_message(offer.round_up) if offer.round_up else None,
+            minimums=[minimum for minimum, _, _ in rules],
+            maximums=[maximum for _, maximum, _ in rules],
+        )
+
+    async def RecordDonation(
+        self, request: donation_service_pb2.RecordDonationRequest, context: Context
+    ) -> donation_service_pb2.RecordDonationResponse:
+        recorded = await self._donations.record_donation(request)
+        mark_replayed(replayed=recorded.replayed)
+        return donation_service_pb2.RecordDonationResponse(donation=convert.donation_message(recorded.donation))
+
+    async def ReverseRecordedDonation(
+        self, request: donation_service_pb2.ReverseRecordedDonationRequest, context: Context
+    ) -> donation_service_pb2.ReverseRecordedDonationResponse:
+        reversal, donation, replayed = await self._donations.reverse_recorded_donation(request)
+        mark_replayed(replayed=replayed)
+        return donation_service_pb2.ReverseRecordedDonationResponse(
+            reversal=convert.reversal_message(reversal), donation=convert.donation_message(donation)
+        )
+
+    async def GetDonation(
+        self, request: donation_service_pb2.GetDonationRequest, context: Context
+    ) -> donation_service_pb2.GetDonationResponse:
+        donation = await self._donations.get_donation(UUID(request.donation_id), caller_identity())
+        return donation_service_pb2.GetDonationResponse(donation=convert.donation_message(donation))
+
+    async def ListDonations(
+        self, request: donation_service_pb2.ListDonationsRequest, context: Context
+    ) -> donation_service_pb2.ListDonationsResponse:
+        donations, token = await self._donations.list_donations(request, caller_identity())
+        return donation_service_pb2.ListDonationsResponse(
+            donations=[convert.donation_message(donation) for donation in donations], next_page_token=token
+        )

@@ -1,0 +1,165 @@
+"""Translation between the contract's messages and the domain's values. No rules."""
+
+from __future__ import annotations
+
+import datetime
+from uuid import UUID
+
+from giving.common.v1.money_pb2 import Money as MoneyMessage
+from giving.donation.v1 import campaign_pb2, charity_pb2, donation_pb2, event_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from donation_svc import domain
+from donation_svc.domain import Campaign, Charity, CurrencyRule, Donation, Reversal, Tally
+from mesh.money import Money
+
+
+def timestamp(time: datetime.datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def time_from(message: Timestamp) -> datetime.datetime:
+    return message.ToDatetime(tzinfo=datetime.UTC)
+
+
+def money_message(amount: Money) -> MoneyMessage:
+    return MoneyMessage(minor_units=amount.minor_units, currency=amount.currency)
+
+
+def money_from(message: MoneyMessage) -> Money:
+    return Money(message.minor_units, message.currency)
+
+
+def optional_id(text: str) -> UUID | None:
+    return UUID(text) if text else None
+
+
+def _id_text(some_id: UUID | None) -> str:
+    return str(some_id) if some_id else ""
+
+
+def charity_message(charity: Charity) -> charity_pb2.Charity:
+    return charity_pb2.Charity(
+        charity_id=str(charity.id),
+        display_name=charity.display_name,
+        state=charity_pb2.Charity.State.ValueType(charity.state),
+        mode=charity_pb2.Charity.Mode.ValueType(charity.mode),
+        default_currency=charity.default_currency,
+        time_zone=charity.time_zone,
+        provider_account=charity.provider_account,
+        version=charity.version,
+        create_time=timestamp(charity.create_time),
+        update_time=timestamp(charity.update_time),
+    )
+
+
+def rule_from(message: campaign_pb2.CurrencyRule) -> CurrencyRule:
+    return CurrencyRule(
+        currency=message.currency,
+        minor_units_min=message.minor_units_min,
+        minor_units_max=message.minor_units_max,
+        presets=tuple(sorted(message.preset_minor_units)),
+        goal=message.goal_minor_units if message.HasField("goal_minor_units") else None,
+    )
+
+
+def _rule_message(rule: CurrencyRule) -> campaign_pb2.CurrencyRule:
+    return campaign_pb2.CurrencyRule(
+        currency=rule.currency,
+        minor_units_min=rule.minor_units_min,
+        minor_units_max=rule.minor_units_max,
+        preset_minor_units=rule.presets,
+        goal_minor_units=rule.goal,
+    )
+
+
+def campaign_message(campaign: Campaign) -> campaign_pb2.Campaign:
+    return campaign_pb2.Campaign(
+        campaign_id=str(campaign.id),
+        charity_id=str(campaign.charity_id),
+        display_name=campaign.display_name,
+        description=campaign.description,
+        state=campaign_pb2.Campaign.State.ValueType(campaign.state),
+        currency_rules=[_rule_message(campaign.rules[currency]) for currency in sorted(campaign.rules)],
+        start_time=timestamp(campaign.start_time),
+        end_time=timestamp(campaign.end_time),
+        version=campaign.version,
+        create_time=timestamp(campaign.create_time),
+        update_time=timestamp(campaign.update_time),
+    )
+
+
+def donation_message(donation: Donation) -> donation_pb2.Donation:
+    currency = donation.amount.currency
+    return donation_pb2.Donation(
+        donation_id=str(donation.id),
+        charity_id=str(donation.charity_id),
+        campaign_id=str(donation.campaign_id),
+        donor_id=_id_text(donation.donor_id),
+        origin=donation_pb2.Donation.Origin.ValueType(donation.origin),
+        state=donation_pb2.Donation.State.ValueType(donation.state),
+        amount=money_message(donation.amount),
+        gross=MoneyMessage(minor_units=donation.tally.gross, currency=currency),
+        refunded=MoneyMessage(minor_units=donation.tally.refunded, currency=currency),
+        disputed=MoneyMessage(minor_units=donation.tally.disputed, currency=currency),
+        payment_id=_id_text(donation.payment_id),
+        payment_ref=donation.payment_ref or "",
+        possible_duplicate_of=_id_text(donation.possible_duplicate_of),
+        anonymous=donation.anonymous,
+        metadata=donation.metadata,
+        version=donation.version,
+        create_time=timestamp(donation.create_time),
+        update_time=timestamp(donation.update_time),
+        settle_time=timestamp(donation.settle_time),
+        failure_code=donation.failure_code,
+    )
+
+
+def reversal_message(reversal: Reversal) -> donation_pb2.Reversal:
+    return donation_pb2.Reversal(
+        reversal_id=str(reversal.id),
+        donation_id=str(reversal.donation_id),
+        refund_ref=reversal.refund_ref,
+        amount=money_message(reversal.amount),
+        create_time=timestamp(reversal.create_time),
+    )
+
+
+def _tally_message(tally: Tally) -> event_pb2.DonationTally:
+    return event_pb2.DonationTally(
+        gross=tally.gross, refunded=tally.refunded, disputed=tally.disputed, donations=tally.donations
+    )
+
+
+def change_message(donation: Donation, *, before: Tally, reversal_id: UUID | None = None) -> event_pb2.DonationChange:
+    """What an event says of a donation: cumulative, before and after."""
+    return event_pb2.DonationChange(
+        donation_id=str(donation.id),
+        charity_id=str(donation.charity_id),
+        campaign_id=str(donation.campaign_id),
+        donor_id=_id_text(donation.donor_id),
+        origin=donation_pb2.Donation.Origin.ValueType(donation.origin),
+        currency=donation.amount.currency,
+        before=_tally_message(before),
+        after=_tally_message(donation.tally),
+        state=donation_pb2.Donation.State.ValueType(donation.state),
+        anonymous=donation.anonymous,
+        payment_id=_id_text(donation.payment_id),
+        reversal_id=_id_text(reversal_id),
+    )
+
+
+def offer_rules(offer: domain.Offer) -> list[tuple[MoneyMessage, MoneyMessage, list[MoneyMessage]]]:
+    """Per currency: minimum, maximum, presets."""
+    return [
+        (
+            MoneyMessage(minor_units=rule.minor_units_min, currency=rule.currency),
+            MoneyMessage(minor_units=rule.minor_units_max, currency=rule.currency),
+            [MoneyMessage(minor_units=preset, currency=rule.currency) for preset in rule.presets],
+        )
+        for rule in offer.rules
+    ]

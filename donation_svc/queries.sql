@@ -1,0 +1,160 @@
+-- name: insert_charity
+-- Creates a charity unless its fence exists. No row: it does.
+INSERT INTO charity (id, display_name, state, mode, default_currency, time_zone, request_key, request_digest, version,
+                     actor, correlation_id, create_time, update_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, $11)
+ON CONFLICT (request_key) DO NOTHING
+RETURNING id;
+
+-- name: charity_by_request
+-- The charity that a request created, and the digest of that request.
+SELECT id, display_name, state, mode, default_currency, time_zone, provider_account, version, create_time, update_time,
+       request_digest
+FROM charity WHERE request_key = $1;
+
+-- name: charity
+-- One charity.
+SELECT id, display_name, state, mode, default_currency, time_zone, provider_account, version, create_time, update_time
+FROM charity WHERE id = $1;
+
+-- name: charity_for_update
+-- One charity, locked until its change is committed.
+SELECT id, display_name, state, mode, default_currency, time_zone, provider_account, version, create_time, update_time
+FROM charity WHERE id = $1 FOR UPDATE;
+
+-- name: set_charity_state
+-- Moves a charity to a state.
+UPDATE charity SET state = $2, version = version + 1, actor = $3, correlation_id = $4, update_time = $5
+WHERE id = $1;
+
+-- name: insert_campaign
+-- Creates a campaign unless its fence exists. No row: it does.
+INSERT INTO campaign (id, charity_id, display_name, description, state, start_time, end_time, request_key, request_digest,
+                      version, actor, correlation_id, create_time, update_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $12)
+ON CONFLICT (charity_id, request_key) DO NOTHING
+RETURNING id;
+
+-- name: insert_currency_rules
+-- What a new campaign takes, one row a currency.
+INSERT INTO campaign_currency (campaign_id, charity_id, currency, minor_units_min, minor_units_max, presets, goal)
+VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: campaign_by_request
+-- The campaign that a request created, and the digest of that request.
+SELECT id, request_digest FROM campaign WHERE charity_id = $1 AND request_key = $2;
+
+-- name: campaigns
+-- Campaigns by id with their currencies, each currency a row; charity_state says whether their charity takes money.
+SELECT c.id, c.charity_id, c.display_name, c.description, c.state, c.start_time, c.end_time, c.version, c.create_time,
+       c.update_time, r.currency, r.minor_units_min, r.minor_units_max, r.presets, r.goal, charity.state AS charity_state
+FROM campaign c
+JOIN campaign_currency r ON r.campaign_id = c.id AND r.charity_id = c.charity_id
+JOIN charity ON charity.id = c.charity_id
+WHERE c.id = ANY ($1);
+
+-- name: lock_campaign
+-- Locks a campaign's row until its change is committed.
+SELECT id FROM campaign WHERE id = $1 FOR UPDATE;
+
+-- name: set_campaign_state
+-- Moves a campaign to a state.
+UPDATE campaign SET state = $2, version = version + 1, actor = $3, correlation_id = $4, update_time = $5
+WHERE id = $1;
+
+-- name: campaign_ids_of_charity
+-- A page of a charity's campaigns, newest first, before an id.
+SELECT id FROM campaign WHERE charity_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- name: insert_command
+-- Fences a command that creates nothing. No row: it was given before.
+INSERT INTO command (charity_id, request_key, request_digest, method, subject_id, reason, actor, correlation_id, create_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (charity_id, request_key) DO NOTHING
+RETURNING request_digest;
+
+-- name: command_digest
+-- The digest of a command that was given before.
+SELECT request_digest FROM command WHERE charity_id = $1 AND request_key = $2;
+
+-- name: record_donations
+-- Inserts recorded donations that are new and announces them, all or none; returns which were new. The hint to a possible
+-- duplicate is an equal gift by the same donor whose id is not older than `recent_id`.
+WITH input AS (
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::boolean[],
+                       $8::uuid[], $9::bigint[], $10::text[], $11::jsonb[], $12::uuid[], $13::bytea[])
+    WITH ORDINALITY AS i (id, charity_id, campaign_id, donor_id, currency, amount, anonymous, request_key, request_digest,
+                          payment_ref, metadata, event_id, payload, position)
+), recorded AS (
+  INSERT INTO donation (id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed,
+                        anonymous, request_key, request_digest, caller, payment_ref, metadata, possible_duplicate_of,
+                        version, actor, correlation_id, create_time, update_time, settle_time)
+  SELECT i.id, i.charity_id, i.campaign_id, i.donor_id, 2, 3, i.currency, i.amount, i.amount, 0, 0,
+         i.anonymous, i.request_key, i.request_digest, $14, i.payment_ref, i.metadata,
+         (SELECT d.id FROM donation d
+          WHERE d.donor_id = i.donor_id AND d.id > $15 AND d.campaign_id = i.campaign_id AND d.currency = i.currency
+            AND d.amount = i.amount
+          ORDER BY d.id DESC LIMIT 1),
+         1, $14, $16, $17, $17, $17
+  FROM input i ORDER BY i.charity_id, i.request_key
+  ON CONFLICT (charity_id, request_key) DO NOTHING
+  RETURNING id, possible_duplicate_of
+), announced AS (
+  INSERT INTO event (epoch, id, bucket, payload)
+  SELECT (SELECT max(epoch) FROM epoch), i.event_id, bucket_of(i.id), i.payload
+  FROM recorded JOIN input i USING (id) ORDER BY i.position
+)
+SELECT id, possible_duplicate_of FROM recorded;
+
+-- name: donations_by_request
+-- Donations by the fences of one charity each, with the digests of the requests that made them.
+SELECT d.id, d.charity_id, d.campaign_id, d.donor_id, d.origin, d.state, d.currency, d.amount, d.gross, d.refunded,
+       d.disputed, d.anonymous, d.payment_ref, d.payment_id, d.possible_duplicate_of, d.failure_code, d.metadata, d.version,
+       d.create_time, d.update_time, d.settle_time, d.request_key, d.request_digest
+FROM unnest($1::uuid[], $2::uuid[]) AS f (charity_id, request_key)
+JOIN donation d USING (charity_id, request_key);
+
+-- name: donation
+-- One donation by its id, in whichever charity.
+SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
+       payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
+       settle_time, request_key, request_digest
+FROM donation WHERE id = $1;
+
+-- name: donation_for_update
+-- One donation by its fence, locked until its change is committed.
+SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
+       payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
+       settle_time, request_key, request_digest
+FROM donation WHERE charity_id = $1 AND request_key = $2 FOR UPDATE;
+
+-- name: donations_of_donor
+-- A page of a donor's donations, newest first, before an id; $4 restricts them to one charity.
+SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
+       payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
+       settle_time, request_key, request_digest
+FROM donation WHERE donor_id = $1 AND id < $2 AND ($4::uuid IS NULL OR charity_id = $4) ORDER BY id DESC LIMIT $3;
+
+-- name: donations_of_campaign
+-- A page of a campaign's donations, newest first, before an id; $4 restricts them to one charity.
+SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
+       payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
+       settle_time, request_key, request_digest
+FROM donation WHERE campaign_id = $1 AND id < $2 AND ($4::uuid IS NULL OR charity_id = $4) ORDER BY id DESC LIMIT $3;
+
+-- name: update_tally
+-- Stores what a donation counts for after a change.
+UPDATE donation
+SET state = $3, gross = $4, refunded = $5, disputed = $6, version = $7, update_time = $8, actor = $9, correlation_id = $10
+WHERE id = $1 AND charity_id = $2;
+
+-- name: insert_reversal
+-- Stores a reversal; its fence refuses a second one.
+INSERT INTO reversal (id, charity_id, donation_id, amount, currency, caller, refund_ref, request_key, request_digest,
+                      correlation_id, create_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: reversal_by_request
+-- The reversal that a request made, and the digest of that request.
+SELECT id, charity_id, donation_id, amount, currency, refund_ref, create_time, request_digest
+FROM reversal WHERE charity_id = $1 AND request_key = $2;
