@@ -1,4 +1,4 @@
-"""`python -m donation_svc`"""
+"""`python -m donation_svc`."""
 
 from donation_svc.app import application
 from donation_svc.config import Settings

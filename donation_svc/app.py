@@ -131,9 +131,7 @@ class _Register:
     def __call__(self, server: grpc.aio.Server) -> None:
         charity_service_pb2_grpc.add_CharityServiceServicer_to_server(CharityApi(self.charities), server)
         campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server(CampaignApi(self.campaigns), server)
-        donation_service_pb2_grpc.add_DonationServiceServicer_to_server(
-            DonationApi(self.donations, self.campaigns), server
-        )
+        donation_service_pb2_grpc.add_DonationServiceServicer_to_server(DonationApi(self.donations, self.campaigns), server)
         # In the contract, not built yet: they answer NOT_IMPLEMENTED.
         donation_operations_service_pb2_grpc.add_DonationOperationsServiceServicer_to_server(
             donation_operations_service_pb2_grpc.DonationOperationsServiceServicer(), server

@@ -63,7 +63,7 @@ def _well_known() -> list[descriptor_pb2.FileDescriptorProto]:
 def protoc(*arguments: str) -> None:
     """Runs the protoc of grpcio-tools; its messages go to stderr."""
     path = f"{BIN}:/usr/bin:/bin"
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], check=True, env={"PATH": path}, cwd=ROOT)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], check=True, env={"PATH": path}, cwd=ROOT)
 
 
 def generate(out: Path) -> None:
@@ -112,11 +112,9 @@ def check_contract() -> None:
         build_image(third_party(Path(scratch)), image)
         buf = str(BIN / "buf")
         config = ["--config", str(ROOT / "buf.yaml")]
-        subprocess.run([buf, "lint", str(image), *config], check=True, cwd=scratch)  # noqa: S603
+        subprocess.run([buf, "lint", str(image), *config], check=True, cwd=scratch)
         if RELEASE_IMAGE.exists():
-            subprocess.run(
-                [buf, "breaking", str(image), "--against", str(RELEASE_IMAGE), *config], check=True, cwd=scratch
-            )  # noqa: S603
+            subprocess.run([buf, "breaking", str(image), "--against", str(RELEASE_IMAGE), *config], check=True, cwd=scratch)
 
 
 def release() -> None:

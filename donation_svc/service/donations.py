@@ -139,13 +139,9 @@ class Donations:
         problem = money.amount_problem(amount.minor_units, amount.currency)
         if problem:
             raise InvalidArgument.of(f"amount.{problem[0]}", problem[1])
-        fence = make_fence(
-            request, method="ReverseRecordedDonation", key_field="refund_ref", tenant_id=request.charity_id
-        )
+        fence = make_fence(request, method="ReverseRecordedDonation", key_field="refund_ref", tenant_id=request.charity_id)
         donation = await self._lock_recorded(connection, request, fence)
-        earlier = await self._donations.reversal_by_fence(
-            connection, charity_id=donation.charity_id, request_key=fence.key
-        )
+        earlier = await self._donations.reversal_by_fence(connection, charity_id=donation.charity_id, request_key=fence.key)
         if earlier:
             fence.demand_same(earlier[1])
             return earlier[0], donation, True
@@ -167,9 +163,7 @@ class Donations:
     ) -> tuple[Reversal, Donation, bool]:
         now = self._clock.now()
         after = _reversed(donation, amount, now=now)
-        reversal = Reversal(
-            new_id(tenant_id=donation.charity_id), donation.charity_id, donation.id, amount, refund_ref, now
-        )
+        reversal = Reversal(new_id(tenant_id=donation.charity_id), donation.charity_id, donation.id, amount, refund_ref, now)
         data = DonationRefunded(change=convert.change_message(after, before=donation.tally, reversal_id=reversal.id))
         await self._donations.insert_reversal(connection, reversal, fence)
         await self._donations.update_tally(connection, after, fence)
@@ -188,18 +182,14 @@ class Donations:
             raise DonationNotFound("no such donation", donation_id=donation_id)
         return donation
 
-    async def list_donations(
-        self, request: messages.ListDonationsRequest, identity: Identity
-    ) -> tuple[list[Donation], str]:
+    async def list_donations(self, request: messages.ListDonationsRequest, identity: Identity) -> tuple[list[Donation], str]:
         """A page of a donor's or a campaign's donations, newest first, and the token of the next.
 
         Raises:
             PageTokenInvalid: the token is foreign.
         """
         query, owner = (
-            ("donations_of_donor", request.donor_id)
-            if request.donor_id
-            else ("donations_of_campaign", request.campaign_id)
+            ("donations_of_donor", request.donor_id) if request.donor_id else ("donations_of_campaign", request.campaign_id)
         )
         tenant = None if _sees_all(identity) else convert.optional_id(identity.charity_id)
         list_name = f"{query} {owner} {tenant}"
@@ -246,9 +236,7 @@ def _recording_refusal(amount: Money, campaign: Campaign, charity_state: Charity
     return None
 
 
-def _recorded_donation(
-    request: messages.RecordDonationRequest, campaign: Campaign, *, now: datetime.datetime
-) -> Donation:
+def _recorded_donation(request: messages.RecordDonationRequest, campaign: Campaign, *, now: datetime.datetime) -> Donation:
     amount = convert.money_from(request.amount)
     return Donation(
         id=new_id(tenant_id=campaign.charity_id),

@@ -82,9 +82,7 @@ class DonationStore:
             fence.correlation_id,
         )
 
-    async def page(
-        self, query: str, owner_id: UUID, *, before: UUID, limit: int, charity_id: UUID | None
-    ) -> list[Donation]:
+    async def page(self, query: str, owner_id: UUID, *, before: UUID, limit: int, charity_id: UUID | None) -> list[Donation]:
         """Donations of a donor or campaign (`query` says which), newest first, whose id is below `before`."""
         async with self._database.connection() as connection:
             records = await connection.fetch(self._queries[query], owner_id, before, limit, charity_id)

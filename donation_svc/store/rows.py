@@ -56,9 +56,7 @@ def campaign(rows: Iterable[Any]) -> Campaign:
 
 
 def _rule(row: Any) -> CurrencyRule:
-    return CurrencyRule(
-        row["currency"], row["minor_units_min"], row["minor_units_max"], tuple(row["presets"]), row["goal"]
-    )
+    return CurrencyRule(row["currency"], row["minor_units_min"], row["minor_units_max"], tuple(row["presets"]), row["goal"])
 
 
 def donation(row: Any) -> Donation:

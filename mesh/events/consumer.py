@@ -141,7 +141,7 @@ class Consumer:
         try:
             window = EventWindow.FromString(message.data)
         except DecodeError:
-            _log.error("a message is no window; skipped", consumer=self._durable, subject=message.subject)  # noqa: TRY400
+            _log.error("a message is no window; skipped", consumer=self._durable, subject=message.subject)
             metrics.CONSUMER_EVENTS.labels(self._durable, "malformed").inc()
             return []
         events = []

@@ -39,9 +39,7 @@ class Partitions:
             today = datetime.datetime.now(datetime.UTC).date()
             try:
                 for name in names:
-                    await self.ensure(
-                        name, (today + datetime.timedelta(days=ahead) for ahead in range(-1, AHEAD_DAYS + 1))
-                    )
+                    await self.ensure(name, (today + datetime.timedelta(days=ahead) for ahead in range(-1, AHEAD_DAYS + 1)))
             except (DependencyUnavailable, RequestInFlight) as error:
                 _log.warning("partitions wait", error=type(error).__name__)
                 await asyncio.sleep(1)

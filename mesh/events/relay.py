@@ -107,7 +107,7 @@ class Relay:
             await self._work()
         except XidsRestarted as error:
             if not self.failure:
-                _log.error("relay stopped: transaction ids restarted; run `mesh epoch`", service=self._service)  # noqa: TRY400
+                _log.error("relay stopped: transaction ids restarted; run `mesh epoch`", service=self._service)
             self.failure = str(error)
         except LeaseLost:
             _log.info("relay lost its lease", service=self._service)

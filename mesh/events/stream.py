@@ -123,9 +123,7 @@ def windows(rows: Iterable[LogRow], *, shards: int) -> Iterator[Window]:
 
 
 def _window(shard: int, waiting: Sequence[tuple[UUID, bytes]]) -> Window:
-    return Window(
-        shard, _message_id([event_id for event_id, _ in waiting]), b"".join(f for _, f in waiting), len(waiting)
-    )
+    return Window(shard, _message_id([event_id for event_id, _ in waiting]), b"".join(f for _, f in waiting), len(waiting))
 
 
 def _message_id(event_ids: Sequence[UUID]) -> str:

@@ -12,7 +12,6 @@ from grpc_health.v1 import health, health_pb2
 _log = structlog.get_logger()
 PROBE_PERIOD_S = 1.0
 PROBE_TIMEOUT_S = 1.0
-_Status = health_pb2.HealthCheckResponse.ServingStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +68,5 @@ class HealthBoard:
         return healthy
 
     async def _set(self, name: str, serving: bool) -> None:
-        await self.servicer.set(name, _Status.SERVING if serving else _Status.NOT_SERVING)
+        status = health_pb2.HealthCheckResponse
+        await self.servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
