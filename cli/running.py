@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -22,7 +23,7 @@ Show = Callable[[str, str], None]
 
 
 def ignore(_name: str, _line: str) -> None:
-    return
+    """Shows nothing; the last lines are kept for the reason of a failed start all the same."""
 
 
 class Running:
@@ -35,6 +36,10 @@ class Running:
         self._ended: asyncio.Task[int] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        # Called when there is another process than before; set by whoever keeps books of them.
+        self.changed: Callable[[], None] = lambda: None
+        # Seconds since 1970 of the last start.
+        self.since = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -47,11 +52,14 @@ class Running:
         Raises:
             CommandRefused: it ended, or was not ready in time; nothing of it is left.
         """
+        await self.kill()
         self._lines.clear()
         self._process = await spawn(self.part)
+        self.since = time.time()
         self._ended = asyncio.create_task(self._process.wait())
         self._reading = asyncio.create_task(self._read(self._process))
         try:
+            self.changed()
             await self._until_ready(self._ended)
         except BaseException:
             await self.kill()

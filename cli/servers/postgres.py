@@ -44,7 +44,7 @@ class Postgres(Running):
         self._folder = folder
         self._place = place.choose(folder.path)
         self.password = folder.secret("postgres_password")
-        self.dsn = f"postgresql://postgres:{self.password}@127.0.0.1:{port}/{DATABASE}"
+        self.dsn = administrator_dsn(folder, address=f"127.0.0.1:{port}")
         super().__init__(_part(self._place, port, {**SETTINGS, **settings}), show=show)
 
     async def start(self) -> None:
@@ -91,6 +91,11 @@ async def postgres(folder: Path, *, port: int = 0, settings: Mapping[str, str] =
         yield server
     finally:
         await server.stop()
+
+
+def administrator_dsn(folder: DataFolder, *, address: str) -> str:
+    """The superuser's DSN of the server of this folder that answers at `address` (host:port)."""
+    return f"postgresql://postgres:{folder.secret('postgres_password')}@{address}/{DATABASE}"
 
 
 def _part(where: Place, port: int, settings: Mapping[str, str]) -> Part:
