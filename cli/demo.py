@@ -113,7 +113,13 @@ async def _post(session: aiohttp.ClientSession, path: str, body: Mapping[str, ob
 
 
 async def _send(errand: Errand, sent: list[Gift], *, target: str, console: Console) -> None:
-    columns = (TextColumn("recording"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("recording"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     gate = asyncio.Semaphore(_CONCURRENCY)
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=len(sent), note="")

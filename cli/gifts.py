@@ -79,7 +79,7 @@ def _gift(source: random.Random, *, payment_ref: str, donors: list[str]) -> Gift
 def summary(sent: list[Gift]) -> str:
     duplicates = sum(gift.copies > 1 for gift in sent)
     reversals = sum(gift.reversed_units > 0 for gift in sent)
-    return f"{len(sent):,} donations in {' and '.join(CURRENCIES)}, {duplicates} of them sent twice, {reversals} taken back"
+    return f"{len(sent):,} donations in {' and '.join(CURRENCIES)}, {duplicates} sent twice, {reversals} taken back"
 
 
 def book(sent: Iterable[Gift]) -> Book:
@@ -113,7 +113,9 @@ class Courier:
     async def deliver(self, gift: Gift) -> None:
         """Raises CommandRefused when the mesh refuses it or does not take it within the bound."""
         request = self._record_request(gift)
-        await asyncio.gather(*(self._until_acknowledged(self._donations.RecordDonation, request) for _ in range(gift.copies)))
+        await asyncio.gather(
+            *(self._until_acknowledged(self._donations.RecordDonation, request) for _ in range(gift.copies))
+        )
         if gift.reversed_units:
             await self._until_acknowledged(self._donations.ReverseRecordedDonation, self._reverse_request(gift))
 

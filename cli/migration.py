@@ -38,7 +38,7 @@ async def migrate_all(*, folder: DataFolder, admin_dsn: str) -> list[str]:
 
 
 async def migrate_here(*, folder: DataFolder, settings: MeshSettings) -> list[str]:
-    """As `migrate_all`, with the PostgreSQL of the settings or of the folder, which is started where it does not run."""
+    """As `migrate_all`, with the PostgreSQL of the settings or of the folder, which is started if need be."""
     folder.prepare()
     if settings.database_url is not None:
         return await migrate_all(folder=folder, admin_dsn=settings.database_url.get_secret_value())

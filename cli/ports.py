@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.refusal import CommandRefused
 
-# Below Linux's ephemeral range (32768…): there a restarted server finds its port taken by somebody's outgoing connection.
+# Below Linux's ephemeral range (32768…): there somebody's outgoing connection takes the port of a restarted server.
 _LOWEST = 10_000
 _HIGHEST = 32_000
 _TRIES_MAX = 1_000

@@ -119,7 +119,9 @@ class Running:
             await self._last_words()
             raise CommandRefused(f"{self.part.name} ended with code {ended.result()}{last_line(self._lines)}")
         if loop.time() >= deadline:
-            raise CommandRefused(f"{self.part.name} was not ready after {self.part.start_s_max:g} s{last_line(self._lines)}")
+            raise CommandRefused(
+                f"{self.part.name} was not ready after {self.part.start_s_max:g} s{last_line(self._lines)}"
+            )
 
     async def _bury(self, members: set[family.ProcessKey]) -> None:
         if not await family.kill(members):

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from cli.refusal import CommandRefused
 from cli.running import Running, Show
@@ -122,10 +123,10 @@ class Supervisor:
 
 def backoff_s(crashes: int) -> float:
     """How long to wait before the next start after so many crashes in a row."""
-    return min(_BACKOFF_S_FIRST * 2 ** min(crashes - 1, 16), _BACKOFF_S_MAX)
+    return min(_BACKOFF_S_FIRST * (1 << min(crashes - 1, 16)), _BACKOFF_S_MAX)
 
 
-async def _cancelled(task: asyncio.Future[object]) -> None:
+async def _cancelled(task: asyncio.Future[Any]) -> None:
     """Cancels it and waits until it is gone; what it ended with does not matter any more."""
     task.cancel()
     await asyncio.wait({task})

@@ -29,7 +29,8 @@ The whole way, from a charity to its total:
   CAMPAIGN=$(post charities/$CHARITY/campaigns first-campaign '{{"display_name": "Wells", "currency_rules": \
 [{{"currency": "USD", "minor_units_min": "100", "minor_units_max": "100000"}}]}}' | id campaign_id)
   post campaigns/$CAMPAIGN:activate first-activation '{{}}'
-  post donations:record order-1 '{{"campaign_id": "'$CAMPAIGN'", "amount": {{"minor_units": "2500", "currency": "USD"}}}}'
+  post donations:record order-1 '{{"campaign_id": "'$CAMPAIGN'", \
+"amount": {{"minor_units": "2500", "currency": "USD"}}}}'
   curl -sS {rest}/v1/campaigns/$CAMPAIGN/totals
 
 The same total by gRPC:

@@ -1,9 +1,9 @@
 """PostgreSQL, NATS and Valkey out of the environment's wheels, each a direct child with its data in a folder.
 
-    async with postgres(folder) as server:
-        await asyncpg.connect(server.dsn)
-        await server.kill()
-        await server.start()
+async with postgres(folder) as server:
+    await asyncpg.connect(server.dsn)
+    await server.kill()
+    await server.start()
 """
 
 from cli.servers.nats import Nats, nats

@@ -24,5 +24,6 @@ def find(*, distribution: str, program: str, variable: str) -> Path:
         if file.name == program and os.access(path, os.X_OK):
             return path.resolve()
     raise CommandRefused(
-        f"{program} is missing, the package {distribution} is not installed here: run `make up`, or set {variable} to a server"
+        f"{program} is missing, the package {distribution} is not installed here: "
+        f"run `make up`, or set {variable} to a server"
     )

@@ -14,7 +14,6 @@ import asyncpg
 from cli import family
 from cli.folder import DataFolder, write_private
 from cli.part import Part, run
-
 from cli.refusal import CommandRefused
 from cli.running import Running, Show, ignore
 from cli.servers import place
@@ -40,7 +39,9 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 class Postgres(Running):
     """A cluster in a folder. `dsn` is the superuser's, for the database that the mesh uses."""
 
-    def __init__(self, *, folder: DataFolder, port: int, settings: Mapping[str, str] = _NONE, show: Show = ignore) -> None:
+    def __init__(
+        self, *, folder: DataFolder, port: int, settings: Mapping[str, str] = _NONE, show: Show = ignore
+    ) -> None:
         self._folder = folder
         self._place = place.choose(folder.path)
         self.password = folder.secret("postgres_password")
