@@ -117,8 +117,8 @@ async def _redis(places: Places, campaign_id: str) -> Book:
     retry = Retry(NoBackoff(), 0)
     async with Redis.from_url(places.redis_url, retry=retry, socket_timeout=_READ_S_MAX) as client:
         stored = await client.hget(f"giving:totals:{campaign_id}", "p")
-    if not isinstance(stored, bytes):  # noqa: TRY004 - absence, the type only says so to the checker
-        raise LookupError("no value for this campaign")
+    if not isinstance(stored, bytes):
+        raise LookupError("no value for this campaign")  # noqa: TRY004 - it is absent, not of another type
     return _from_totals(CampaignTotals.FromString(stored))
 
 
