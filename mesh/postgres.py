@@ -7,7 +7,7 @@ import importlib.resources
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 
@@ -19,7 +19,7 @@ COMMAND_TIMEOUT_S = 5.0
 RETRIES_MAX = 3
 
 ResultT = TypeVar("ResultT")
-Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
 
 # What every role waits at most. The roles carry the same values; a session repeats them so that an external server whose
 # roles were made by hand is bounded too.

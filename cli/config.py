@@ -1,0 +1,43 @@
+"""What `mesh up` reads from the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _scheme(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+# 0: a free one, remembered in the data folder.
+PickedPort = Annotated[int, Field(ge=0, le=65535)]
+
+
+class MeshSettings(BaseSettings):
+    """Everything has a default: without any setting the whole mesh runs embedded."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    database_url: Annotated[SecretStr | None, _scheme("postgresql", "postgres")] = None
+    nats_url: Annotated[SecretStr | None, _scheme("nats", "tls")] = None
+    redis_url: Annotated[SecretStr | None, _scheme("redis", "rediss")] = None
+    gateway_port: Port = 8080
+    live_port: Port = 8081
+    donation_port: Port = 8091
+    payment_port: Port = 8092
+    aggregator_port: Port = 8093
+    postgres_port: PickedPort = 0
+    nats_port: PickedPort = 0
+    valkey_port: PickedPort = 0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    event_shards: int = Field(8, ge=1, le=1024)
+    cors_origins: list[str] = []

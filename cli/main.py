@@ -1,0 +1,95 @@
+"""The `mesh` command."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli import demo as demonstration
+from cli import migration
+from cli import status as states
+from cli import up as start
+from cli.config import MeshSettings
+from cli.folder import DataFolder
+from cli.refusal import CommandRefused
+from mesh.config import load
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+Data = Annotated[
+    Path, typer.Option("--data", envvar="MESH_DATA", help="Folder of the mesh's data, secrets and remembered ports.")
+]
+_DEFAULT_DATA = Path(".mesh")
+
+
+@app.command()
+def up(data: Data = _DEFAULT_DATA) -> None:
+    """Start everything and watch over it; Ctrl-C stops in order, a second one kills.
+
+    With DATABASE_URL (an administrator's), NATS_URL or REDIS_URL set, those servers are used instead of embedded ones.
+    """
+    asyncio.run(start.up(folder=DataFolder(data), settings=load(MeshSettings), console=Console(highlight=False)))
+
+
+@app.command()
+def status(data: Data = _DEFAULT_DATA) -> None:
+    """Show each part with its address and health; exits with 1 unless all are healthy."""
+    table, healthy = asyncio.run(states.status(DataFolder(data)))
+    Console().print(table)
+    raise typer.Exit(0 if healthy else 1)
+
+
+@app.command()
+def down(data: Data = _DEFAULT_DATA) -> None:
+    """Stop a running mesh in order, and wait until it has stopped."""
+    Console(highlight=False).print(asyncio.run(states.down(DataFolder(data))), markup=False, soft_wrap=True)
+
+
+@app.command()
+def migrate(data: Data = _DEFAULT_DATA) -> None:
+    """Bring every service's schema to today's form; `mesh up` does so by itself."""
+    applied = asyncio.run(migration.migrate_here(folder=DataFolder(data), settings=load(MeshSettings)))
+    for line in applied or ["every schema is as it should be"]:
+        Console(highlight=False).print(line, markup=False, soft_wrap=True)
+
+
+@app.command()
+def demo(
+    data: Data = _DEFAULT_DATA,
+    donations: Annotated[
+        int, typer.Option(min=10, max=1_000_000, help="How many different donations to record.")
+    ] = 2000,
+) -> None:
+    """Record donations through a running mesh, then compare every book with what was sent."""
+    folder = DataFolder(data)
+    agreed = asyncio.run(
+        demonstration.demo(folder=folder, settings=load(MeshSettings), donations=donations, console=Console())
+    )
+    raise typer.Exit(0 if agreed else 1)
+
+
+def main() -> None:
+    """Runs the command; what stops it is told in one line."""
+    try:
+        app()
+    except CommandRefused as refusal:
+        _fail(str(refusal))
+    except PermissionError as error:
+        _fail(f"{error.filename} may not be used by this user: choose another folder with --data, or run as its owner")
+    except OSError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _fail(line: str) -> None:
+    print(f"mesh: {line}", file=sys.stderr)  # noqa: T201 - what the person at the terminal reads
+    raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""`mesh status` and `mesh down`: what runs, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+from rich.table import Table
+
+from cli import family, gates, runfile
+from cli.folder import DataFolder
+from cli.refusal import CommandRefused
+from cli.runfile import Entry, Run
+
+# All waves one after the other, each within its parts' own bounds.
+_STOP_S_MAX = 90.0
+_NOTHING = "nothing runs on {path}: start it with `mesh up`"
+
+
+def running(folder: DataFolder) -> Run:
+    """What runs.
+
+    Raises:
+        CommandRefused: nothing does.
+    """
+    run = runfile.read(folder)
+    if run is None or not family.is_alive(run.supervisor):
+        raise CommandRefused(_NOTHING.format(path=folder.path))
+    return run
+
+
+async def status(folder: DataFolder) -> tuple[Table, bool]:
+    """A table of the parts, and whether all are healthy."""
+    run = running(folder)
+    healthy = await asyncio.gather(*(_is_healthy(entry) for entry in run.parts))
+    table = Table("part", "pid", "address", "health", "since")
+    table.add_row("supervisor", str(run.supervisor.pid), "", "[green]running[/]", "")
+    for entry, is_healthy in zip(run.parts, healthy, strict=True):
+        health = "[green]healthy[/]" if is_healthy else "[red]not healthy[/]"
+        table.add_row(entry.name, str(entry.pid), entry.address, health, _since(entry.since))
+    return table, all(healthy)
+
+
+async def _is_healthy(entry: Entry) -> bool:
+    return family.is_alive(entry.key) and await gates.ready(entry.probe, entry.address)
+
+
+def _since(moment: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment))
+
+
+async def down(folder: DataFolder) -> str:
+    """Stops the mesh; what happened, in one line.
+
+    Raises:
+        CommandRefused: it did not stop within its bound.
+    """
+    run = runfile.read(folder)
+    if run is None:
+        return f"nothing runs on {folder.path}"
+    if not family.is_alive(run.supervisor):
+        strays = await runfile.clear_strays(folder)
+        return f"the supervisor had been killed; ended {', '.join(strays) or 'nothing, all parts were gone'}"
+    begun = time.monotonic()
+    family.send(run.supervisor, signal.SIGTERM)
+    if not await family.gone([run.supervisor], within_s=_STOP_S_MAX):
+        raise CommandRefused(f"the supervisor (process {run.supervisor.pid}) still stops; once more: `mesh down`")
+    return f"stopped {len(run.parts)} parts in {time.monotonic() - begun:.1f} s"

@@ -1,0 +1,109 @@
+"""`mesh up`: servers, migrations, services, gateways, each wave behind its health gates."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+
+from rich.console import Console
+
+from cli import migration, runfile, welcome
+from cli.config import MeshSettings
+from cli.folder import DataFolder
+from cli.lines import Terminal
+from cli.processes import Ports, Processes, Servers
+from cli.running import Running, Show
+from cli.servers import Nats, Postgres, Valkey
+from cli.supervise import Supervisor
+
+# Room that PostgreSQL and JetStream need to begin with.
+_FREE_BYTES_LOW = 1 << 30
+
+
+async def up(*, folder: DataFolder, settings: MeshSettings, console: Console) -> None:
+    """Starts everything and watches over it until a signal comes.
+
+    Raises:
+        CommandRefused: something stands in the way; nothing is left running.
+    """
+    folder.prepare()
+    show = Terminal(console).show
+    with folder.locked():
+        for name in await runfile.clear_strays(folder):
+            show("mesh", f"{name} was left over from a mesh that was killed; ended it")
+        if shutil.disk_usage(folder.path).free < _FREE_BYTES_LOW:
+            show("mesh", f"less than 1 GiB is free for {folder.path}")
+        supervisor = Supervisor(show=show, record=functools.partial(runfile.write, folder))
+        try:
+            await supervisor.run(_Startup(folder, settings, console, supervisor, show).run)
+        finally:
+            folder.run_file.unlink(missing_ok=True)
+        show("mesh", "everything has stopped")
+
+
+class _Startup:
+    def __init__(
+        self, folder: DataFolder, settings: MeshSettings, console: Console, supervisor: Supervisor, show: Show
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._console = console
+        self._supervisor = supervisor
+        self._show = show
+
+    async def run(self) -> None:
+        ports = _ports(self._folder, self._settings)
+        servers, embedded = _servers(self._folder, self._settings, self._show)
+        processes = Processes(settings=self._settings, folder=self._folder, ports=ports, servers=servers)
+        await self._supervisor.start(*embedded)
+        for name in await migration.migrate_all(folder=self._folder, admin_dsn=servers.admin_dsn):
+            self._show("mesh", f"migrated {name}")
+        for wave in (processes.services(), processes.gateways()):
+            await self._supervisor.start(*(Running(part, show=self._show) for part in wave))
+        self._console.print(welcome.text(ports=ports, token=self._folder.secret("development_token")), markup=False)
+
+
+def _ports(folder: DataFolder, settings: MeshSettings) -> Ports:
+    book = folder.ports()
+    return Ports(
+        donation=book.port("donation", configured=settings.donation_port),
+        payment=book.port("payment", configured=settings.payment_port),
+        aggregator=book.port("aggregator", configured=settings.aggregator_port),
+        gateway=book.port("gateway", configured=settings.gateway_port),
+        live=book.port("live", configured=settings.live_port),
+    )
+
+
+def _servers(folder: DataFolder, settings: MeshSettings, show: Show) -> tuple[Servers, list[Running]]:
+    """Where the servers are, and those of them that we run."""
+    embedded: list[Running] = []
+    admin_dsn = settings.database_url.get_secret_value() if settings.database_url else ""
+    nats_url = settings.nats_url.get_secret_value() if settings.nats_url else ""
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
+    if not admin_dsn:
+        postgres = embedded_postgres(folder, settings, show)
+        admin_dsn = postgres.dsn
+        embedded.append(postgres)
+    if not nats_url:
+        nats = _nats(folder, settings, show)
+        nats_url = nats.url
+        embedded.append(nats)
+    if not redis_url:
+        valkey = Valkey(folder=folder, port=folder.ports().port("valkey", configured=settings.valkey_port), show=show)
+        redis_url = valkey.url
+        embedded.append(valkey)
+    return Servers(admin_dsn=admin_dsn, nats_url=nats_url, redis_url=redis_url), embedded
+
+
+def embedded_postgres(folder: DataFolder, settings: MeshSettings, show: Show) -> Postgres:
+    return Postgres(folder=folder, port=folder.ports().port("postgres", configured=settings.postgres_port), show=show)
+
+
+def _nats(folder: DataFolder, settings: MeshSettings, show: Show) -> Nats:
+    ports = folder.ports()
+    return Nats(
+        folder=folder,
+        port=ports.port("nats", configured=settings.nats_port),
+        monitoring_port=ports.port("nats_monitoring"),
+        show=show,
+    )
