@@ -1,0 +1,117 @@
+"""Totals in Redis: absolute, versioned, disposable.
+
+An older version never replaces a newer one, so writing is repeatable and needs no order. Each write that changes something
+is announced on a channel, so that other replicas can push it to their watchers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from giving.aggregate.v1 import totals_pb2
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from aggregator_svc import convert
+from aggregator_svc.domain import CampaignTotals
+
+CHANNEL = "giving:totals"
+TIMEOUT_S = 0.2
+# After a failure readers go to PostgreSQL at once for this long.
+REST_S = 1.0
+_SET_IF_NEWER = """
+local held = redis.call('HGET', KEYS[1], 'v')
+if held and tonumber(held) >= tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'v', ARGV[1], 'p', ARGV[2])
+redis.call('PUBLISH', ARGV[3], ARGV[2])
+return 1
+"""
+
+
+class CacheUnavailable(Exception):  # noqa: N818 - normal while Redis is away
+    """Redis does not answer."""
+
+
+class TotalsCache:
+    """Totals by campaign."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._rests_until = 0.0
+
+    async def put(self, totals: Sequence[CampaignTotals]) -> None:
+        """Writes values that are newer than what is held.
+
+        Raises:
+            CacheUnavailable: nothing is known about what was written; writing again is harmless.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for item in totals:
+            payload = convert.totals_message(item).SerializeToString()
+            pipe.eval(_SET_IF_NEWER, 1, _key(item.campaign_id), item.version, payload, CHANNEL)
+        try:
+            await pipe.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise CacheUnavailable from error
+
+    async def get(self, campaign_id: UUID) -> CampaignTotals | None:
+        """What is held; None where nothing is, which is not zero.
+
+        Raises:
+            CacheUnavailable: Redis does not answer, or did not a moment ago.
+        """
+        if time.monotonic() < self._rests_until:
+            raise CacheUnavailable
+        try:
+            payload: Any = await self._redis.hget(_key(campaign_id), "p")
+        except (RedisError, OSError, TimeoutError) as error:
+            self._rests_until = time.monotonic() + REST_S
+            raise CacheUnavailable from error
+        return convert.totals_from(totals_pb2.CampaignTotals.FromString(payload)) if payload else None
+
+    async def ping(self) -> None:
+        """For health."""
+        await self._redis.ping()
+
+
+@asynccontextmanager
+async def open_redis(url: str, *, timeout_s: float | None = TIMEOUT_S) -> AsyncIterator[Redis]:
+    """A client that never repeats a command by itself."""
+    redis = Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=timeout_s,
+        socket_connect_timeout=TIMEOUT_S,
+    )
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+async def announcements(redis: Redis) -> AsyncIterator[CampaignTotals | None]:
+    """What other replicas wrote, as it comes; None once listening has begun.
+
+    Raises:
+        CacheUnavailable: the connection broke; what was announced meanwhile is lost.
+    """
+    async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+        try:
+            await pubsub.subscribe(CHANNEL)
+            yield None
+            while True:
+                message = await pubsub.get_message(timeout=1)
+                if message:
+                    yield convert.totals_from(totals_pb2.CampaignTotals.FromString(message["data"]))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise CacheUnavailable from error
+
+
+def _key(campaign_id: UUID) -> str:
+    return f"giving:totals:{campaign_id}"

@@ -1,0 +1,188 @@
+"""Use cases: apply events, read totals, watch them, keep the copies right."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from aggregator_svc.cache import CacheUnavailable
+from aggregator_svc.domain import CampaignTotals, CampaignWord, Delta
+from aggregator_svc.feed import TotalsFeed
+from aggregator_svc.refusals import CampaignNotFound
+from mesh.clock import Clock
+from mesh.errors import DependencyUnavailable, RequestInFlight
+
+WATCH_PERIOD_S = 0.25  # at most four updates a second for an outside reader
+FOLLOW_PERIOD_S = 0.02  # at most fifty a second for a gateway
+SIGN_OF_LIFE_S = 1.0
+HEARTBEAT_S = 10.0
+POLL_S = 0.1
+# A change is dated by its transaction's begin and visible after its end; statements last three seconds at most.
+POLL_OVERLAP = datetime.timedelta(seconds=10)
+REPAIR_S = 0.5
+
+_log = structlog.get_logger()
+
+
+class Store(Protocol):
+    """Totals in the database."""
+
+    async def apply(self, deltas: Sequence[Delta], words: Sequence[CampaignWord]) -> list[CampaignTotals]:
+        """Counts each event once; returns the totals of every campaign named."""
+        ...
+
+    async def read(self, campaign_ids: Iterable[UUID]) -> list[CampaignTotals]:
+        """Totals of campaigns that are known."""
+        ...
+
+    async def changed_since(self, moment: datetime.datetime) -> list[CampaignTotals]:
+        """Totals that changed since a moment."""
+        ...
+
+    async def page_after(self, campaign_id: UUID) -> list[CampaignTotals]:
+        """A page of all totals by campaign id."""
+        ...
+
+
+class Cache(Protocol):
+    """A fast, disposable copy."""
+
+    async def put(self, totals: Sequence[CampaignTotals]) -> None:
+        """Keeps what is newer.
+
+        Raises:
+            CacheUnavailable: it does not answer.
+        """
+        ...
+
+    async def get(self, campaign_id: UUID) -> CampaignTotals | None:
+        """What it holds.
+
+        Raises:
+            CacheUnavailable: it does not answer.
+        """
+        ...
+
+
+class Totals:
+    """Totals of campaigns."""
+
+    def __init__(self, *, store: Store, cache: Cache, feed: TotalsFeed, clock: Clock) -> None:
+        self._store = store
+        self._cache = cache
+        self._feed = feed
+        self._clock = clock
+        self._unwritten: dict[UUID, CampaignTotals] = {}
+
+    async def apply(self, deltas: Sequence[Delta], words: Sequence[CampaignWord]) -> None:
+        """Counts events once, then makes the totals visible. Returns when the database has them; Redis may follow."""
+        if deltas or words:
+            await self._show(await self._store.apply(deltas, words))
+
+    async def _show(self, totals: Sequence[CampaignTotals]) -> None:
+        self._feed.publish(totals)
+        try:
+            await self._cache.put(totals)
+        except CacheUnavailable:
+            self._unwritten |= {item.campaign_id: item for item in totals}
+
+    async def get_totals(self, campaign_id: UUID) -> CampaignTotals:
+        """The totals, from Redis; from the database where Redis has none, does not answer, or lags behind what we saw.
+
+        Raises:
+            CampaignNotFound: nothing is known of the campaign.
+        """
+        held = await self._held(campaign_id)
+        if held and held.version >= self._feed.version_seen(campaign_id):
+            return held
+        found = await self._store.read([campaign_id])
+        if not found:
+            raise CampaignNotFound("no such campaign", campaign_id=campaign_id)
+        await self._show(found)
+        return found[0]
+
+    async def _held(self, campaign_id: UUID) -> CampaignTotals | None:
+        try:
+            return await self._cache.get(campaign_id)
+        except CacheUnavailable:
+            return None
+
+    async def watch_totals(self, campaign_id: UUID, *, after_version: int) -> AsyncIterator[CampaignTotals]:
+        """The totals as they stand, then the latest after each change.
+
+        Raises:
+            CampaignNotFound: nothing is known of the campaign.
+        """
+        with self._feed.watch(campaign_id) as watcher:
+            shown = await self.get_totals(campaign_id)
+            if shown.version > after_version:
+                yield shown
+            sent = max(shown.version, after_version)
+            while True:
+                for totals in await watcher.take(timeout_s=HEARTBEAT_S):
+                    if totals.version > sent:
+                        sent = totals.version
+                        yield totals
+                await asyncio.sleep(WATCH_PERIOD_S)
+
+    async def follow_totals(self) -> AsyncIterator[list[CampaignTotals]]:
+        """Everything that changes from now on; an empty list as a sign of life."""
+        with self._feed.watch() as watcher:
+            yield []
+            while True:
+                yield await watcher.take(timeout_s=SIGN_OF_LIFE_S)
+                await asyncio.sleep(FOLLOW_PERIOD_S)
+
+    async def learn_from_others(self, listen: Callable[[], AsyncIterator[CampaignTotals | None]]) -> None:
+        """Shows what other replicas applied, until it is cancelled: by their announcements, else by polling."""
+        moment = self._clock.now() - POLL_OVERLAP
+        while True:
+            try:
+                async for totals in listen():
+                    # Whatever happened before listening began is read once.
+                    self._feed.publish([totals] if totals else await self._store.changed_since(moment))
+                    moment = self._clock.now() - POLL_OVERLAP
+            except CacheUnavailable:
+                await self._poll(moment)
+            except (DependencyUnavailable, RequestInFlight):
+                await asyncio.sleep(REPAIR_S)
+
+    async def _poll(self, moment: datetime.datetime) -> None:
+        until = self._clock.now() + datetime.timedelta(seconds=1)
+        while self._clock.now() < until:
+            try:
+                self._feed.publish(await self._store.changed_since(moment))
+            except (DependencyUnavailable, RequestInFlight) as error:
+                _log.warning("poll waits", error=type(error).__name__)
+            await asyncio.sleep(POLL_S)
+
+    async def repair_cache(self) -> None:
+        """Writes what Redis could not take, and at the start everything, until it is cancelled."""
+        written = False
+        while True:
+            written = written or await self._write_everything()
+            await self._write_unwritten()
+            await asyncio.sleep(REPAIR_S)
+
+    async def _write_unwritten(self) -> None:
+        waiting, self._unwritten = self._unwritten, {}
+        try:
+            if waiting:
+                await self._cache.put(list(waiting.values()))
+        except CacheUnavailable:
+            self._unwritten = waiting | self._unwritten
+
+    async def _write_everything(self) -> bool:
+        last = UUID(int=0)
+        try:
+            while page := await self._store.page_after(last):
+                await self._cache.put(page)
+                last = page[-1].campaign_id
+        except (CacheUnavailable, DependencyUnavailable, RequestInFlight):
+            return False
+        return True

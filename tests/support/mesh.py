@@ -1,0 +1,80 @@
+"""The whole mesh in one process: the services' own applications on free ports, over real servers."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from giving.aggregate.v1.aggregate_service_pb2_grpc import AggregateServiceStub
+from giving.donation.v1.campaign_service_pb2_grpc import CampaignServiceStub
+from giving.donation.v1.charity_service_pb2_grpc import CharityServiceStub
+from giving.donation.v1.donation_service_pb2_grpc import DonationServiceStub
+
+import aggregator_svc.app
+import aggregator_svc.config
+import donation_svc.app
+import donation_svc.config
+from tests.support.schemas import Schemas
+
+COMMON: dict[str, Any] = {"mesh_mode": "development", "listen_port": 0, "drain_s": 0, "grace_s": 2, "event_shards": 4}
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A mesh that runs."""
+
+    schemas: Schemas
+    nats_url: str
+    redis_url: str
+    donation_port: int
+    aggregator_port: int
+    charities: Any
+    campaigns: Any
+    donations: Any
+    aggregates: Any
+
+
+def donation_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> donation_svc.config.Settings:
+    return donation_svc.config.Settings(
+        **COMMON | {"database_url": schemas.dsn("donation"), "nats_url": nats_url, "page_token_key": "k" * 32} | more
+    )
+
+
+def aggregator_settings(schemas: Schemas, *, nats_url: str, redis_url: str, **more: Any) -> aggregator_svc.config.Settings:
+    return aggregator_svc.config.Settings(
+        **COMMON | {"database_url": schemas.dsn("aggregator"), "nats_url": nats_url, "redis_url": redis_url} | more
+    )
+
+
+@asynccontextmanager
+async def running_mesh(schemas: Schemas, *, nats_url: str, redis_url: str) -> AsyncIterator[Mesh]:
+    """Every service, healthy, until it is left."""
+    async with AsyncExitStack() as stack:
+        donation = await stack.enter_async_context(
+            donation_svc.app.application(donation_settings(schemas, nats_url=nats_url))
+        )
+        aggregator = await stack.enter_async_context(
+            aggregator_svc.app.application(aggregator_settings(schemas, nats_url=nats_url, redis_url=redis_url))
+        )
+        to_donation = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{donation.port}"))
+        to_aggregator = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{aggregator.port}"))
+        yield Mesh(
+            schemas=schemas,
+            nats_url=nats_url,
+            redis_url=redis_url,
+            donation_port=donation.port,
+            aggregator_port=aggregator.port,
+            charities=CharityServiceStub(to_donation),
+            campaigns=CampaignServiceStub(to_donation),
+            donations=DonationServiceStub(to_donation),
+            aggregates=AggregateServiceStub(to_aggregator),
+        )
+
+
+def fresh_key(prefix: str = "key") -> str:
+    """An idempotency key that nobody has used."""
+    return f"{prefix}-{secrets.token_hex(8)}"
