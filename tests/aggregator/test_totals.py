@@ -1,0 +1,257 @@
+"""Totals: counted once whatever is delivered, absolute in Redis, live for watchers."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from uuid import UUID, uuid4
+
+import pytest
+from giving.aggregate.v1 import aggregate_service_pb2 as messages
+
+from aggregator_svc.cache import CacheUnavailable, TotalsCache, open_redis
+from aggregator_svc.domain import CampaignTotals, CampaignWord, CurrencyTotals, Delta
+from aggregator_svc.feed import TotalsFeed
+from aggregator_svc.refusals import CampaignNotFound
+from aggregator_svc.service import Totals
+from aggregator_svc.store import TotalsStore
+from cli.servers.postgres import Postgres
+from cli.servers.valkey import Valkey, valkey
+from mesh.clock import SystemClock
+from mesh.errors import DependencyUnavailable
+from mesh.postgres import Database, load_queries, open_database
+from tests.support.books import reading
+from tests.support.giving import Cause, gift
+from tests.support.mesh import Mesh
+from tests.support.refusals import refusal_of
+from tests.support.schemas import Schemas, make_database
+from tests.support.waiting import until
+
+TODAY = datetime.datetime.now(datetime.UTC).date()
+UNKNOWN = "0190b4a2-0000-7000-8000-000000000000"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An aggregator without its consumer."""
+
+    schemas: Schemas
+    database: Database
+    store: TotalsStore
+    cache: TotalsCache
+    totals: Totals
+    feed: TotalsFeed
+
+
+@pytest.fixture
+async def parts(postgres_server: Postgres, valkey_server: Valkey) -> AsyncIterator[Parts]:
+    schemas = await make_database(postgres_server.dsn, "aggregator_svc")
+    async with AsyncExitStack() as stack:
+        dsn = schemas.dsn("aggregator")
+        database = await stack.enter_async_context(open_database(dsn, schema="aggregator", pool_max=8, application="test"))
+        store = TotalsStore(database, load_queries("aggregator_svc"))
+        cache = TotalsCache(await stack.enter_async_context(open_redis(valkey_server.url)))
+        feed = TotalsFeed()
+        totals = Totals(store=store, cache=cache, feed=feed, clock=SystemClock())
+        yield Parts(schemas, database, store, cache, totals, feed)
+
+
+def delta(campaign_id: UUID, gross: int = 100, **more: object) -> Delta:
+    base = Delta(TODAY, uuid4(), 1, 1, campaign_id, "USD", None, gross, 0, 0, 1)
+    return replace(base, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.requirement("TOT-3", "EVT-6")
+async def test_an_event_counts_once_however_often_and_beside_whom_it_is_delivered(parts: Parts) -> None:
+    campaign = uuid4()
+    deltas = [delta(campaign, amount) for amount in (1, 20, 300)]
+    batches = [random.Random(seed).sample(deltas, 3) + deltas[:1] for seed in range(12)]
+
+    await asyncio.gather(*(parts.totals.apply(batch, []) for batch in batches))
+
+    found = await parts.totals.get_totals(campaign)
+    assert found.currencies == (CurrencyTotals("USD", 321, 0, 0, 3, 0),)
+
+
+@pytest.mark.requirement("TOT-3")
+async def test_totals_equal_the_sum_of_what_was_applied_after_random_batches_and_repeats(parts: Parts) -> None:
+    for seed in range(5):
+        draw = random.Random(seed)
+        campaigns = [uuid4() for _ in range(3)]
+        donors = [uuid4() for _ in range(4)]
+        deltas = [
+            delta(
+                draw.choice(campaigns),
+                draw.randint(1, 1000),
+                currency=draw.choice(["USD", "EUR"]),
+                donor_id=draw.choice(donors),
+                refunded=draw.choice([0, 0, 7]),
+            )
+            for _ in range(60)
+        ]
+        batches = [draw.choices(deltas, k=20) for _ in range(12)] + [deltas]
+        await asyncio.gather(*(parts.totals.apply(batch, []) for batch in batches))
+        async with reading(parts.schemas, "aggregator") as connection:
+            drift = await connection.fetch(
+                """SELECT campaign_id, currency FROM totals t
+                JOIN (SELECT campaign_id, currency, sum(gross) g, sum(refunded) r, sum(donations) n
+                      FROM applied GROUP BY 1, 2) a USING (campaign_id, currency)
+                WHERE (t.gross, t.refunded, t.donations) <> (a.g, a.r, a.n)"""
+            )
+        assert drift == [], f"seed {seed}"
+        for campaign in campaigns:
+            for share in (await parts.totals.get_totals(campaign)).currencies:
+                mine = [item for item in deltas if (item.campaign_id, item.currency) == (campaign, share.currency)]
+                expected = sum(item.gross for item in mine), len(mine), len({item.donor_id for item in mine})
+                assert (share.gross, share.donations, share.donors) == expected, f"seed {seed}"
+
+
+@pytest.mark.requirement("TOT-1")
+async def test_a_campaign_without_gifts_shows_zero_in_each_currency_that_it_takes(parts: Parts) -> None:
+    campaign = uuid4()
+    await parts.totals.apply([], [CampaignWord(campaign, ("USD", "EUR"), 1)])
+
+    assert (await parts.totals.get_totals(campaign)).currencies == (CurrencyTotals("EUR"), CurrencyTotals("USD"))
+
+
+async def test_an_older_word_about_a_campaign_changes_nothing(parts: Parts) -> None:
+    campaign = uuid4()
+    for word in (CampaignWord(campaign, ("EUR",), 2), CampaignWord(campaign, ("USD",), 1)):
+        await parts.totals.apply([], [word])
+
+    assert (await parts.totals.get_totals(campaign)).currencies == (CurrencyTotals("EUR"),)
+
+
+async def test_an_older_value_never_replaces_a_newer_one_in_redis(parts: Parts) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    newer = CampaignTotals(uuid4(), (CurrencyTotals("USD", 5),), 5, now)
+
+    await parts.cache.put([newer, replace(newer, version=4, currencies=(CurrencyTotals("USD", 4),))])
+
+    assert await parts.cache.get(newer.campaign_id) == newer
+
+
+class Broken:
+    """A store whose database does not answer."""
+
+    async def read(self, campaign_ids: object) -> list[CampaignTotals]:
+        raise DependencyUnavailable("the database does not answer", dependency="postgres")
+
+
+@pytest.mark.requirement("TOT-2")
+async def test_a_total_is_read_without_the_database(parts: Parts) -> None:
+    campaign = uuid4()
+    await parts.totals.apply([delta(campaign)], [])
+    reader = Totals(store=Broken(), cache=parts.cache, feed=TotalsFeed(), clock=SystemClock())  # type: ignore[arg-type]
+
+    assert (await reader.get_totals(campaign)).currencies[0].gross == 100
+
+
+async def test_a_process_that_saw_a_newer_version_never_shows_an_older_one_from_redis(parts: Parts) -> None:
+    campaign = uuid4()
+    await parts.totals.apply([delta(campaign)], [])
+    newer = await parts.store.apply([delta(campaign)], [])
+    parts.feed.publish(newer)
+
+    assert (await parts.totals.get_totals(campaign)).currencies[0].gross == 200
+
+
+@pytest.mark.requirement("TOT-4")
+async def test_redis_that_was_away_and_empty_is_written_again(
+    parts: Parts, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    campaign = uuid4()
+    async with valkey(tmp_path_factory.mktemp("valkey")) as server, open_redis(server.url) as redis:
+        cache = TotalsCache(redis)
+        totals = Totals(store=parts.store, cache=cache, feed=TotalsFeed(), clock=SystemClock())
+        await totals.apply([delta(campaign)], [])
+        await server.kill()
+        await totals.apply([delta(campaign)], [])
+        assert (await totals.get_totals(campaign)).currencies[0].gross == 200
+        await server.restart()
+        repair = asyncio.create_task(totals.repair_cache())
+
+        async def held() -> CampaignTotals | None:
+            try:
+                return await cache.get(campaign)
+            except CacheUnavailable:
+                return None
+
+        found = await until(held)
+        repair.cancel()
+    assert found is not None
+    assert found.currencies[0].gross == 200
+
+
+async def test_an_unknown_campaign_has_no_totals(mesh: Mesh, parts: Parts) -> None:
+    with pytest.raises(CampaignNotFound):
+        await parts.totals.get_totals(uuid4())
+    refusal = await refusal_of(mesh.aggregates.GetTotals(messages.GetTotalsRequest(campaign_id=UNKNOWN)))
+    assert (refusal.reason_name, refusal.metadata) == ("CAMPAIGN_NOT_FOUND", {"campaign_id": UNKNOWN})
+
+
+@pytest.mark.requirement("TOT-8")
+async def test_a_watcher_gets_the_snapshot_first_and_then_only_newer_versions(mesh: Mesh, cause: Cause) -> None:
+    await mesh.donations.RecordDonation(gift(cause.campaign_id, 100))
+    request = messages.GetTotalsRequest(campaign_id=cause.campaign_id)
+    await until(lambda: mesh.aggregates.GetTotals(request), holds=lambda answer: answer.totals.currencies[-1].gross == 100)
+    stream = mesh.aggregates.WatchTotals(messages.WatchTotalsRequest(campaign_id=cause.campaign_id))
+    snapshot = (await stream.read()).totals
+    await mesh.donations.RecordDonation(gift(cause.campaign_id, 50))
+    live = (await stream.read()).totals
+    stream.cancel()
+
+    assert {share.currency: share.gross for share in snapshot.currencies} == {"EUR": 0, "USD": 100}
+    assert {share.currency: share.gross for share in live.currencies} == {"EUR": 0, "USD": 150}
+    assert live.version > snapshot.version
+
+
+@pytest.mark.requirement("TOT-8")
+async def test_a_watcher_that_knows_the_version_gets_no_snapshot(mesh: Mesh, cause: Cause) -> None:
+    request = messages.WatchTotalsRequest(campaign_id=cause.campaign_id)
+
+    async def known() -> int:
+        answer = await mesh.aggregates.GetTotals(messages.GetTotalsRequest(campaign_id=cause.campaign_id))
+        return answer.totals.version
+
+    # Created and opened: two words about the campaign.
+    request.after_version = await until(known, holds=lambda version: version >= 2)
+    stream = mesh.aggregates.WatchTotals(request)
+    await mesh.donations.RecordDonation(gift(cause.campaign_id, 50))
+    first = (await stream.read()).totals
+    stream.cancel()
+
+    assert first.version > request.after_version
+
+
+@pytest.mark.requirement("TOT-8")
+async def test_a_slow_watcher_gets_the_latest_instead_of_a_queue() -> None:
+    feed = TotalsFeed()
+    now = datetime.datetime.now(datetime.UTC)
+    campaign = uuid4()
+    with feed.watch(campaign) as watcher:
+        feed.publish([CampaignTotals(campaign, (), version, now) for version in range(1, 100)])
+        feed.publish([CampaignTotals(campaign, (), 50, now), CampaignTotals(uuid4(), (), 1, now)])
+        taken = await watcher.take(timeout_s=1)
+
+    assert [totals.version for totals in taken] == [99]
+
+
+async def test_followers_hear_of_every_campaign(mesh: Mesh, cause: Cause) -> None:
+    stream = mesh.aggregates.FollowTotals(messages.FollowTotalsRequest())
+    await stream.read()
+    await mesh.donations.RecordDonation(gift(cause.campaign_id, 75))
+
+    async def heard() -> bool:
+        answer = await stream.read()
+        return any(
+            totals.campaign_id == cause.campaign_id and any(share.gross == 75 for share in totals.currencies)
+            for totals in answer.totals
+        )
+
+    assert await until(heard)
+    stream.cancel()

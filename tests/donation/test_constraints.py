@@ -1,0 +1,144 @@
+"""Every constraint that guards money, violated by raw SQL past all code: the database refuses each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from mesh.idempotency import request_key
+from mesh.ids import new_id, new_tenant_id
+from tests.support.books import reading
+from tests.support.giving import Cause, gift, reversal
+from tests.support.mesh import Mesh, fresh_key
+
+GUARDS = Path(__file__).parents[2] / "docs" / "constraints.md"
+
+# name of the constraint → what breaks it, as SQL over the row of a recorded donation of 100 with 10 taken back
+BY_UPDATE = {
+    "donation_amount_range": "UPDATE donation SET amount = 0, gross = 0, refunded = 0 WHERE id = $1",
+    "donation_gross_bounded": "UPDATE donation SET gross = 101 WHERE id = $1",
+    "donation_returns_bounded": "UPDATE donation SET refunded = 101 WHERE id = $1",
+    "donation_state_known": "UPDATE donation SET state = 99 WHERE id = $1",
+    "donation_origin_known": "UPDATE donation SET origin = 9 WHERE id = $1",
+    "donation_currency_form": "UPDATE donation SET currency = 'usd' WHERE id = $1",
+    "donation_version_positive": "UPDATE donation SET version = 0 WHERE id = $1",
+    "donation_recorded_fence": "UPDATE donation SET payment_ref = 'another' WHERE id = $1",
+    "donation_bucket": """UPDATE donation
+        SET id = encode(set_byte(uuid_send(id), 15, get_byte(uuid_send(id), 15) # 1), 'hex')::uuid WHERE id = $1""",
+    "reversal_amount_positive": "UPDATE reversal SET amount = 0 WHERE donation_id = $1",
+    "reversal_currency_form": "UPDATE reversal SET currency = 'usd' WHERE donation_id = $1",
+    "reversal_fence": "UPDATE reversal SET refund_ref = 'another' WHERE donation_id = $1",
+    "reversal_donation": "UPDATE reversal SET donation_id = gen_random_uuid() WHERE donation_id = $1",
+}
+AGAIN = """
+INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, to_jsonb(t) || $2::jsonb)).*
+FROM {table} t WHERE {column} = $1 LIMIT 1
+"""
+
+
+@pytest.fixture
+async def donation_id(mesh: Mesh, cause: Cause) -> UUID:
+    request = gift(cause.campaign_id, 100)
+    donation = (await mesh.donations.RecordDonation(request)).donation
+    await mesh.donations.ReverseRecordedDonation(reversal(cause.charity_id, request.payment_ref, 10))
+    return UUID(donation.donation_id)
+
+
+async def violated(mesh: Mesh, statement: str, *arguments: Any) -> str:
+    """The name of the constraint that refuses a statement of the administrator."""
+    async with reading(mesh.schemas, "donation") as connection:
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
+            await connection.execute(statement, *arguments)
+    return str(caught.value.constraint_name)
+
+
+@pytest.mark.requirement("IDM-7")
+@pytest.mark.parametrize("name", BY_UPDATE)
+async def test_a_raw_update_past_a_guard_is_refused(mesh: Mesh, donation_id: UUID, name: str) -> None:
+    assert await violated(mesh, BY_UPDATE[name], donation_id) == name
+
+
+@pytest.mark.requirement("IDM-7", "INT-3", "SCL-3")
+async def test_a_raw_second_row_under_one_fence_is_refused(mesh: Mesh, donation_id: UUID) -> None:
+    async with reading(mesh.schemas, "donation") as connection:
+        charity_id = await connection.fetchval("SELECT charity_id FROM donation WHERE id = $1", donation_id)
+    other = f'{{"id": "{new_id(tenant_id=charity_id)}"}}'
+
+    again = AGAIN.format(table="donation", column="id")
+    assert await violated(mesh, again, donation_id, "{}") == "donation_pkey"
+    assert await violated(mesh, again, donation_id, other) == "donation_request_key"
+    reversal_again = AGAIN.format(table="reversal", column="donation_id")
+    assert await violated(mesh, reversal_again, donation_id, "{}") == "reversal_pkey"
+    assert await violated(mesh, reversal_again, donation_id, other) == "reversal_request_key"
+
+
+@pytest.mark.requirement("IDM-7")
+async def test_raw_campaigns_and_charities_past_their_guards_are_refused(mesh: Mesh, cause: Cause) -> None:
+    campaign = UUID(cause.campaign_id)
+    by_update = {
+        "campaign_state_known": "UPDATE campaign SET state = 9 WHERE id = $1",
+        "campaign_version_positive": "UPDATE campaign SET version = 0 WHERE id = $1",
+        "campaign_currency_bounds": "UPDATE campaign_currency SET minor_units_min = 0 WHERE campaign_id = $1",
+        "campaign_currency_form": "UPDATE campaign_currency SET currency = 'us' WHERE campaign_id = $1",
+        "campaign_currency_goal_positive": "UPDATE campaign_currency SET goal = 0 WHERE campaign_id = $1",
+    }
+    for name, statement in by_update.items():
+        assert await violated(mesh, statement, campaign) == name
+    other = f'{{"id": "{new_id(tenant_id=UUID(cause.charity_id))}"}}'
+    again = AGAIN.format(table="campaign", column="id")
+    assert await violated(mesh, again, campaign, other) == "campaign_request_key"
+    stray = f'{{"charity_id": "{new_tenant_id()}"}}'
+    assert await violated(mesh, again, campaign, stray) in {"campaign_bucket", "campaign_charity"}
+
+
+@pytest.mark.requirement("IDM-7")
+async def test_a_raw_second_charity_or_command_under_one_fence_is_refused(mesh: Mesh, cause: Cause) -> None:
+    charity = UUID(cause.charity_id)
+    other = f'{{"id": "{new_tenant_id()}"}}'
+
+    assert await violated(mesh, AGAIN.format(table="charity", column="id"), charity, other) == "charity_request_key"
+    assert await violated(mesh, AGAIN.format(table="command", column="charity_id"), charity, "{}") == "command_pkey"
+    for name, statement in {
+        "charity_state_known": "UPDATE charity SET state = 9 WHERE id = $1",
+        "charity_mode_known": "UPDATE charity SET mode = 9 WHERE id = $1",
+        "charity_currency_form": "UPDATE charity SET default_currency = 'us' WHERE id = $1",
+        "charity_version_positive": "UPDATE charity SET version = 0 WHERE id = $1",
+    }.items():
+        assert await violated(mesh, statement, charity) == name
+
+
+@pytest.mark.requirement("IDM-7")
+async def test_every_named_constraint_of_the_donation_service_is_in_the_list_of_guards(mesh: Mesh) -> None:
+    listed = set(re.findall(r"`([a-z_]+)`", GUARDS.read_text()))
+    async with reading(mesh.schemas, "donation") as connection:
+        rows = await connection.fetch(
+            """SELECT conname FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
+            WHERE connamespace = 'donation'::regnamespace AND contype IN ('c', 'u', 'p', 'f')
+              AND t.relname IN ('charity', 'campaign', 'campaign_currency', 'donation', 'reversal', 'command')"""
+        )
+    assert {row["conname"] for row in rows} <= listed
+
+
+@pytest.mark.requirement("LED-2")
+async def test_the_service_role_cannot_rewrite_what_is_append_only(mesh: Mesh) -> None:
+    async with reading(mesh.schemas, "donation", role="service") as connection:
+        for table in ("event", "reversal", "command"):
+            for statement in (f"UPDATE {table} SET create_time = now()", f"DELETE FROM {table}"):
+                with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedColumnError)):
+                    await connection.execute(statement)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(f"DELETE FROM {table}")
+
+
+@pytest.mark.requirement("IDM-4")
+async def test_the_database_and_the_code_make_the_same_fence(mesh: Mesh) -> None:
+    charity = new_tenant_id()
+    for key in ("order-1", fresh_key(), "~" * 255):
+        async with reading(mesh.schemas, "donation") as connection:
+            theirs = await connection.fetchval("SELECT fence('caller', 'RecordDonation', $1, $2)", charity, key)
+        assert theirs == request_key(caller="caller", method="RecordDonation", tenant_id=str(charity), key=key)

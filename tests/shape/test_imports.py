@@ -1,0 +1,119 @@
+"""Who may import whom, and which file plays which role."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("donation_svc", "payment_svc", "aggregator_svc")
+PACKAGES = ("mesh", *SERVICES, "gateway", "cli")
+OURS = {*PACKAGES, "giving", "giving_client", "sandbox"}
+MAY_IMPORT = {
+    "mesh": {"mesh", "giving"},
+    **{service: {service, "mesh", "giving"} for service in SERVICES},
+    "gateway": {"gateway", "mesh", "giving"},
+    "cli": {"cli", "mesh", "giving", "giving_client"},
+    "client/giving_client": {"giving_client", "giving"},
+}
+# Third party → the files that may import it.
+ONLY_IN = {
+    "asyncpg": ("mesh/", "store", "cli/"),
+    "redis": ("aggregator_svc/cache.py", "mesh/limits.py", "cli/"),
+    "nats": ("mesh/", "cli/"),
+    "stripe": ("payment_svc/provider.py",),
+}
+ROLES = {
+    "__init__", "__main__", "app", "config", "api", "consumer", "service", "domain", "store", "queries", "migrations",
+    "clients", "provider", "convert", "refusals",
+}  # fmt: skip
+EXTRAS = {
+    "payment_svc": {"ledger", "reconciler"},
+    "aggregator_svc": {"cache", "feed"},
+}
+BANNED_NAMES = {"utils", "helpers", "common", "manager", "base", "impl"}
+
+
+def modules(package: str) -> Iterator[Path]:
+    return (path for path in (ROOT / package).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of what a module imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_packages_import_only_what_stands_below_them(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules(package)
+        for name in imports(path)
+        if name.split(".")[0] in OURS - MAY_IMPORT[package]
+    ]
+    assert wrong == []
+
+
+def test_plumbing_knows_nothing_of_donations() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules("mesh")
+        for name in imports(path)
+        if name.startswith("giving.") and not name.startswith("giving.common.")
+    ]
+    assert wrong == []
+
+
+def test_drivers_are_imported_only_where_they_belong() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for package in PACKAGES
+        for path in modules(package)
+        for name in imports(path)
+        if not _allowed(name.split(".")[0], str(path.relative_to(ROOT)))
+    ]
+    assert wrong == []
+
+
+def _allowed(library: str, path: str) -> bool:
+    return any(place in path for place in ONLY_IN.get(library, ("",)))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_pure_rules_import_only_the_standard_library_and_money(service: str) -> None:
+    names = set(imports(ROOT / service / "domain.py"))
+    assert {name for name in names if name.split(".")[0] not in sys.stdlib_module_names} <= {"mesh", "mesh.money"}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_same_role_has_the_same_file_name(service: str) -> None:
+    names = {path.name.removesuffix(".py").removesuffix(".sql") for path in (ROOT / service).iterdir()}
+    assert names - {"__pycache__"} <= ROLES | EXTRAS.get(service, set())
+    assert {"__init__", "__main__", "app", "config", "api", "service", "domain", "store", "migrations"} <= names
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    names = {path.stem for package in PACKAGES for path in modules(package)}
+    assert names & BANNED_NAMES == set()
+
+
+def test_modules_do_nothing_when_they_are_imported() -> None:
+    """Only definitions, constants and names stand at the top; a call there is a constant's value or a declaration."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for package in PACKAGES
+        for path in modules(package)
+        if path.name != "__main__.py"
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.For | ast.While | ast.With | ast.Try)
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
+    ]
+    assert wrong == []
