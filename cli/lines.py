@@ -21,17 +21,26 @@ _COLOURS = {
 }
 _LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
 _NAME_WIDTH = max(map(len, _COLOURS))
+# What servers say about their everyday life; only `debug` shows it.
+_CHATTER = {"postgres": (" LOG:  ",), "nats": ("[INF]",), "valkey": ("signal-handler", "bye bye", "overcommit")}
 # Shown already: in front of the line, or by its place in it.
 _TAKEN = ("timestamp", "level", "event", "service")
 
 
 class Terminal:
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, chatter: bool = False) -> None:
         self._console = console
+        self._chatter = chatter
 
     def show(self, name: str, line: str) -> None:
+        if not self._chatter and is_chatter(name, line):
+            return
         prefix = Text(f"{name:>{_NAME_WIDTH}} │ ", style=_COLOURS.get(name, "white"))
         self._console.print(prefix + readable(line), soft_wrap=True, highlight=False)
+
+
+def is_chatter(name: str, line: str) -> bool:
+    return any(mark in line for mark in _CHATTER.get(name, ()))
 
 
 def readable(line: str) -> Text:

@@ -27,7 +27,7 @@ async def up(*, folder: DataFolder, settings: MeshSettings, console: Console) ->
         CommandRefused: something stands in the way; nothing is left running.
     """
     folder.prepare()
-    show = Terminal(console).show
+    show = Terminal(console, chatter=settings.log_level == "debug").show
     with folder.locked():
         for name in await runfile.clear_strays(folder):
             show("mesh", f"{name} was left over from a mesh that was killed; ended it")
