@@ -39,9 +39,7 @@ async def test_a_data_folder_that_cannot_be_written_is_one_line():
 
 @pytest.mark.requirement("SEC-7")
 async def test_all_configuration_errors_are_listed_at_once(folder: Path):
-    ended = await mesh(
-        "up", "--data", str(folder), GATEWAY_PORT="x", LOG_LEVEL="loud", DATABASE_URL="mysql://me:secret@h"
-    )
+    ended = await mesh("up", "--data", str(folder), GATEWAY_PORT="x", LOG_LEVEL="loud", DATABASE_URL="mysql://me:secret@h")
     assert ended.code == 78
     assert [line.split(":")[1].strip() for line in ended.lines] == ["DATABASE_URL", "GATEWAY_PORT", "LOG_LEVEL"]
     assert "secret" not in ended.err

@@ -12,9 +12,7 @@ from cli.refusal import CommandRefused
 ERRAND = Errand(charity_id="c", campaign_id="k")
 
 
-def gift(
-    reference: str, *, units: int, back: int = 0, copies: int = 1, donor: str = "d", currency: str = "USD"
-) -> Gift:
+def gift(reference: str, *, units: int, back: int = 0, copies: int = 1, donor: str = "d", currency: str = "USD") -> Gift:
     return Gift(reference, donor, currency, units, back, copies)
 
 

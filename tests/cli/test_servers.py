@@ -176,9 +176,7 @@ def ordinary_user() -> tuple[list[str], int] | None:
     if place.reachable(Path(sys.executable).resolve()):
         return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], 65534
     prefix = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
-    works = (
-        shutil.which("unshare") and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0
-    )
+    works = shutil.which("unshare") and subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0
     return (prefix, 1000) if works else None
 
 
@@ -195,9 +193,7 @@ async def test_an_ordinary_user_runs_all_three_servers_as_himself(folder: Path):
     assert out.decode() == f"{uid} True 1\n"
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root lends PostgreSQL another user; run the tests as root to see it"
-)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lends PostgreSQL another user; run the tests as root to see it")
 async def test_root_runs_postgres_as_another_user_without_opening_a_closed_folder(folder: Path):
     folder.parent.chmod(0o700)
     chosen = place.choose(folder)

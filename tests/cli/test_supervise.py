@@ -132,9 +132,7 @@ async def test_a_second_request_kills_at_once(fakes: Fakes):
 async def test_grandchildren_are_killed_with_their_parent(fakes: Fakes):
     part = fakes.part("parent")
     nested = ("/bin/sh", "-c", '"$0" "$@" & wait', *part.command)
-    running = Running(
-        Part(name="parent", command=nested, probe=part.probe, address=part.address, environment=environment())
-    )
+    running = Running(Part(name="parent", command=nested, probe=part.probe, address=part.address, environment=environment()))
     await running.start()
     members = family.family(running.pid)
     assert len(members) == 2
