@@ -11,7 +11,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --gen
 
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
 GHZ := github.com/bojand/ghz/cmd/ghz@v0.120.0
-NATS := github.com/nats-io/natscli/nats@v0.2.2
+NATS := github.com/nats-io/natscli/nats@v0.4.0
 STRIPE_MOCK := github.com/stripe/stripe-mock@v0.203.0
 
 .PHONY: help up test check chaos bench gen fmt lint types fresh shape requirements lock tools

@@ -28,6 +28,13 @@ async def test_a_default_port_in_use_is_one_line_with_the_setting_to_change(fold
 
 
 @pytest.mark.requirement("OPS-1")
+async def test_two_parts_on_one_port_are_one_line_with_both_settings(folder: Path):
+    ended = await mesh("up", "--data", str(folder), GATEWAY_PORT="9999", LIVE_PORT="9999")
+    assert ended.code == 1
+    assert ended.lines == ["mesh: GATEWAY_PORT and LIVE_PORT are both 9999: set one of them to another port"]
+
+
+@pytest.mark.requirement("OPS-1")
 async def test_a_data_folder_that_cannot_be_written_is_one_line():
     # Root may write into read-only folders, but nobody makes folders in /proc.
     ended = await mesh("up", "--data", "/proc/mesh-data")

@@ -16,6 +16,10 @@ def test_a_json_log_becomes_one_line_for_people():
     assert readable(json.dumps(log)).plain == "03:04:05.678 info    relay leads lease=3"
 
 
+def test_a_log_that_repeats_a_strangers_words_cannot_steer_the_terminal():
+    assert readable(json.dumps({"event": "refused", "name": "\x1b[2Jgone\r\x9b1m"})).plain == "refused name=[2Jgone1m"
+
+
 def test_what_is_no_json_log_stays_as_it_is():
     for line in ("Traceback (most recent call last):", "[1, 2]", '{"no": "event"}', "", "[bold]not markup[/]"):
         assert readable(line).plain == line

@@ -15,6 +15,7 @@ from nats import connect
 from redis.asyncio import Redis
 
 from cli import family
+from cli.family import ProcessKey
 from cli.folder import DataFolder
 from cli.refusal import CommandRefused
 from cli.servers import binaries, nats, place, postgres, valkey
@@ -58,7 +59,7 @@ async def test_a_second_start_finds_the_data_and_the_port_again(folder: Path):
 async def test_postgres_comes_back_after_a_kill_with_everything_that_was_committed(folder: Path):
     async with postgres(folder, settings=SMALL) as server:
         await ask(server.dsn, "CREATE TABLE kept AS SELECT 42 AS number")
-        members = family.family(server.pid)
+        members = server.family()
         assert len(members) > 3
         await server.kill()
         assert not any(map(family.is_alive, members))
@@ -90,7 +91,7 @@ async def test_a_living_postgres_on_the_folder_is_named_in_one_line(folder: Path
 
 async def test_nothing_of_postgres_is_left_after_a_stop(folder: Path):
     async with postgres(folder, settings=SMALL) as server:
-        members = family.family(server.pid)
+        members = server.family()
     assert not any(map(family.is_alive, members))
 
 
@@ -139,6 +140,33 @@ async def test_a_remembered_port_that_somebody_took_is_replaced(folder: Path):
     with socket.create_server(("127.0.0.1", port)):
         async with valkey(folder) as server:
             assert server.part.address != f"127.0.0.1:{port}"
+
+
+_ABANDONED = """
+import asyncio, sys
+from pathlib import Path
+from cli.servers import nats, postgres, valkey
+
+async def main(folder):
+    async with postgres(folder, settings={"shared_buffers": "16MB"}) as one, nats(folder) as two, valkey(folder) as three:
+        print(*(f"{key.pid}/{key.started}" for server in (one, two, three) for key in server.family()), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+async def test_servers_die_with_a_process_that_is_killed(folder: Path):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _ABANDONED, str(folder), env=environment(), cwd=ROOT, stdout=subprocess.PIPE
+    )
+    words = (await process.stdout.readline()).decode().split()
+    members = [ProcessKey(*map(int, word.split("/"))) for word in words]
+    assert len(members) > 5
+    process.kill()
+    await process.communicate()
+    assert await family.gone(members, within_s=10)
 
 
 def test_ports_are_picked_below_the_ephemeral_range(folder: Path):

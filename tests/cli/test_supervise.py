@@ -55,7 +55,7 @@ async def supervised(*waves: list[Running], shown: Shown) -> AsyncIterator[Super
 async def test_parts_stop_in_the_reverse_order_of_their_start_and_nothing_is_left(fakes: Fakes):
     parts = [Running(fakes.part(name)) for name in ("first", "second", "third")]
     async with supervised(*([part] for part in parts), shown=Shown()):
-        members = set().union(*(family.family(part.pid) for part in parts))
+        members = set().union(*(part.family() for part in parts))
     assert fakes.lines() == [
         *(f"{name} started" for name in ("first", "second", "third")),
         *(f"{name} stopped" for name in ("third", "second", "first")),
@@ -118,7 +118,7 @@ async def test_a_failed_start_stops_what_had_started_and_says_why(fakes: Fakes):
 async def test_a_part_that_does_not_listen_to_sigterm_is_killed_after_its_bound(fakes: Fakes):
     part = Running(fakes.part("deaf", speed="deaf", stop_s_max=0.3))
     async with supervised([part], shown=Shown()):
-        members = family.family(part.pid)
+        members = part.family()
     assert not any(map(family.is_alive, members))
 
 
@@ -134,7 +134,7 @@ async def test_grandchildren_are_killed_with_their_parent(fakes: Fakes):
     nested = ("/bin/sh", "-c", '"$0" "$@" & wait', *part.command)
     running = Running(Part(name="parent", command=nested, probe=part.probe, address=part.address, environment=environment()))
     await running.start()
-    members = family.family(running.pid)
+    members = running.family()
     assert len(members) == 2
     await running.kill()
     assert not any(map(family.is_alive, members))
@@ -198,7 +198,7 @@ async def test_the_next_start_ends_strays_that_the_run_file_names(fakes: Fakes, 
     stray = Running(fakes.part("stray"))
     await stray.start()
     runfile.write(folder, [stray])
-    members = family.family(stray.pid)
+    members = stray.family()
     assert await runfile.clear_strays(folder) == ["stray"]
     assert not any(map(family.is_alive, members))
     assert runfile.read(folder) is None
@@ -211,7 +211,7 @@ async def test_a_process_that_only_has_a_strays_pid_is_left_alone(fakes: Fakes, 
     await other.start()
     runfile.write(folder, [other])
     text = folder.run_file.read_text()
-    folder.run_file.write_text(text.replace(f'"started": {family.key_of(other.pid).started}', '"started": 1'))
+    folder.run_file.write_text(text.replace(f'"started": {other.key.started}', '"started": 1'))
     assert await runfile.clear_strays(folder) == []
     assert other.pid is not None
     await other.stop()
