@@ -128,7 +128,7 @@ class Running:
         if loop.time() >= deadline:
             raise CommandRefused(f"{self.part.name} was not ready after {self.part.start_s_max:g} s{last_line(self._lines)}")
 
-    async def _bury(self, members: set[family.ProcessKey]) -> None:
+    async def _bury(self, members: set[ProcessKey]) -> None:
         if not await family.kill(members):
             raise CommandRefused(f"{self.part.name} does not die: see process {min(key.pid for key in members)}")
         if self._ended is not None:

@@ -1,23 +1,20 @@
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pretend_parts import Fakes
 
 from cli.ports import PortBook
+from tests.cli.pretend_parts import Fakes
+from tests.support.folders import reachable_folder
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A data folder that any user may reach: pytest's own are closed, and root lends PostgreSQL another user."""
-    path = Path(tempfile.mkdtemp(prefix="giving-mesh-test-"))
-    path.chmod(0o711)
-    yield path / "data"
-    shutil.rmtree(path)
+    with reachable_folder() as path:
+        yield path / "data"
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from mesh_terminal import mesh
 
 from cli import main as command
 from cli.config import MeshSettings
 from cli.folder import DataFolder
 from cli.processes import SERVICES, Ports, Processes, Servers, role_dsn
+from tests.cli.mesh_terminal import mesh
 
 PORTS = Ports(donation=1, payment=2, aggregator=3, gateway=4, live=5)
 SERVERS = Servers(admin_dsn="postgresql://postgres:p@h:1/giving", nats_url="nats://h:2", redis_url="redis://h:3/0")

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mesh_terminal import Ended, python
+
+from tests.cli.mesh_terminal import Ended, python
 
 _TESTS = """
 import pytest

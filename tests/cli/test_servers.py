@@ -10,7 +10,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from mesh_terminal import ROOT, environment
 from nats import connect
 from redis.asyncio import Redis
 
@@ -19,6 +18,7 @@ from cli.family import ProcessKey
 from cli.folder import DataFolder
 from cli.refusal import CommandRefused
 from cli.servers import binaries, nats, place, postgres, valkey
+from tests.cli.mesh_terminal import ROOT, environment
 
 pytestmark = pytest.mark.requirement("OPS-1")
 SMALL = {"shared_buffers": "16MB"}

@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from mesh_terminal import ROOT, environment, until
-from pretend_parts import Fakes
 
 from cli import family, runfile
 from cli.folder import DataFolder
@@ -18,6 +16,8 @@ from cli.part import Part
 from cli.refusal import CommandRefused
 from cli.running import Running
 from cli.supervise import Supervisor, backoff_s
+from tests.cli.mesh_terminal import ROOT, environment, until
+from tests.cli.pretend_parts import Fakes
 
 
 class Shown:
@@ -146,8 +146,7 @@ from pathlib import Path
 from cli import runfile
 from cli.folder import DataFolder
 from cli.supervise import Supervisor
-sys.path.insert(0, "tests/cli")
-from pretend_parts import Fakes
+from tests.cli.pretend_parts import Fakes
 from cli.ports import PortBook
 from cli.running import Running
 
