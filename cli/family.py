@@ -57,15 +57,17 @@ def is_alive(key: ProcessKey) -> bool:
     return key_of(key.pid) == key
 
 
-def family(pid: int) -> set[ProcessKey]:
-    """The process, its descendants, and everyone else in the session that it leads."""
+def family(head: ProcessKey) -> set[ProcessKey]:
+    """The process, its descendants, and everyone else in the session that it leads or led."""
     entries = [entry for entry in map(_entry, _pids()) if entry]
-    members = {entry.key for entry in entries if pid in (entry.key.pid, entry.session)}
+    if any(entry.key.pid == head.pid and entry.key != head for entry in entries):
+        return set()  # the pid is somebody else's now, so nobody was left of the session either
+    members = {entry.key for entry in entries if head.pid in (entry.key.pid, entry.session)}
     while True:
         pids = {key.pid for key in members}
         children = {entry.key for entry in entries if entry.parent in pids}
         if children <= members:
-            return members or _alone(pid)
+            return members or _alone(head)
         members |= children
 
 
@@ -73,9 +75,8 @@ def _pids() -> list[int]:
     return [int(path.name) for path in _PROC.glob("[0-9]*")] if _PROC.exists() else []
 
 
-def _alone(pid: int) -> set[ProcessKey]:
-    key = key_of(pid)
-    return {key} if key else set()
+def _alone(head: ProcessKey) -> set[ProcessKey]:
+    return {head} if is_alive(head) else set()
 
 
 def send(key: ProcessKey, number: signal.Signals) -> None:

@@ -37,8 +37,7 @@ class DataFolder:
             probe.unlink()
         except OSError as error:
             raise CommandRefused(
-                f"the data folder {self.path} cannot be written ({error.strerror}): "
-                "choose another with --data or MESH_DATA"
+                f"the data folder {self.path} cannot be written ({error.strerror}): choose another with --data or MESH_DATA"
             ) from None
 
     def ports(self) -> PortBook:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 # A part that takes longer is not ready, whatever it answers.
 _ANSWER_S_MAX = 1.0
@@ -59,7 +59,11 @@ async def _valkey(address: str) -> bool:
 
 async def _grpc(address: str) -> bool:
     async with grpc.aio.insecure_channel(address) as channel:
-        check = health_pb2_grpc.HealthStub(channel).Check
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
         answer = await check(health_pb2.HealthCheckRequest(), timeout=_ANSWER_S_MAX)
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 

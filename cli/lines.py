@@ -21,17 +21,28 @@ _COLOURS = {
 }
 _LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
 _NAME_WIDTH = max(map(len, _COLOURS))
+# What servers say about their everyday life; only `debug` shows it.
+_CHATTER = {"postgres": (" LOG:  ", "the database system is starting up"), "nats": ("[INF]",), "valkey": ("signal-handler", "bye bye", "overcommit")}
+# A log may repeat what a stranger sent; it must not steer the terminal.
+_CONTROL = dict.fromkeys(code for code in (*range(32), *range(127, 160)) if code != ord("\n"))
 # Shown already: in front of the line, or by its place in it.
 _TAKEN = ("timestamp", "level", "event", "service")
 
 
 class Terminal:
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, chatter: bool = False) -> None:
         self._console = console
+        self._chatter = chatter
 
     def show(self, name: str, line: str) -> None:
+        if not self._chatter and is_chatter(name, line):
+            return
         prefix = Text(f"{name:>{_NAME_WIDTH}} │ ", style=_COLOURS.get(name, "white"))
         self._console.print(prefix + readable(line), soft_wrap=True, highlight=False)
+
+
+def is_chatter(name: str, line: str) -> bool:
+    return any(mark in line for mark in _CHATTER.get(name, ()))
 
 
 def readable(line: str) -> Text:
@@ -42,7 +53,9 @@ def readable(line: str) -> Text:
     level = str(fields.get("level", ""))
     rest = " ".join(f"{key}={_value(value)}" for key, value in fields.items() if key not in _TAKEN)
     clock = str(fields.get("timestamp", ""))[11:23]
-    return Text(f"{clock} {level:<7} {fields['event']} {rest}".strip(), style=_LEVEL_STYLES.get(level, ""))
+    return Text(
+        f"{clock} {level:<7} {fields['event']} {rest}".strip().translate(_CONTROL), style=_LEVEL_STYLES.get(level, "")
+    )
 
 
 def _fields(line: str) -> dict[str, Any] | None:

@@ -60,9 +60,7 @@ def migrate(data: Data = _DEFAULT_DATA) -> None:
 @app.command()
 def demo(
     data: Data = _DEFAULT_DATA,
-    donations: Annotated[
-        int, typer.Option(min=10, max=1_000_000, help="How many different donations to record.")
-    ] = 2000,
+    donations: Annotated[int, typer.Option(min=10, max=1_000_000, help="How many different donations to record.")] = 2000,
 ) -> None:
     """Record donations through a running mesh, then compare every book with what was sent."""
     folder = DataFolder(data)

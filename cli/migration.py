@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncpg
+
 from cli import runfile
 from cli.config import MeshSettings
 from cli.folder import DataFolder
@@ -31,7 +33,7 @@ async def migrate_all(*, folder: DataFolder, admin_dsn: str) -> list[str]:
                 password=service_password(folder, service),
                 batch_password=batch_password(folder, service),
             )
-        except (OSError, StartRefused, DependencyUnavailable) as error:
+        except (OSError, ImportError, StartRefused, DependencyUnavailable, asyncpg.PostgresError) as error:
             raise CommandRefused(f"migrating {service.package}: {error}") from error
         applied += [f"{service.package}: {name}" for name in names]
     return applied

@@ -143,6 +143,4 @@ class Processes:
         }
         passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         command = (sys.executable, "-m", package)
-        return Part(
-            name=name, command=command, probe=probe, address=address, environment={**passed_on, **common, **own}
-        )
+        return Part(name=name, command=command, probe=probe, address=address, environment={**passed_on, **common, **own})

@@ -75,7 +75,7 @@ async def clear_strays(folder: DataFolder) -> Sequence[str]:
     run = read(folder)
     if run is None:
         return ()
-    members = set().union(*(family.family(entry.pid) for entry in run.parts if family.is_alive(entry.key)), set())
+    members = set().union(*(family.family(entry.key) for entry in run.parts), set())
     await family.gone(members, within_s=_DYING_S_MAX)
     strays = [entry.name for entry in run.parts if family.is_alive(entry.key)]
     await family.kill(members)

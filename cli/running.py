@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from cli import family, gates
+from cli.family import ProcessKey
 from cli.part import Part, last_line, spawn
 from cli.refusal import CommandRefused
 
@@ -36,6 +37,8 @@ class Running:
         self._ended: asyncio.Task[int] | None = None
         self._reading: asyncio.Task[None] | None = None
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        # The process that it is or, after an end, was.
+        self.key: ProcessKey | None = None
         # Called when there is another process than before; set by whoever keeps books of them.
         self.changed: Callable[[], None] = lambda: None
         # Seconds since 1970 of the last start.
@@ -46,6 +49,10 @@ class Running:
         """None while it does not run."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
+    def family(self) -> set[ProcessKey]:
+        """The process and everyone who descends from it."""
+        return family.family(self.key) if self.key else set()
+
     async def start(self) -> None:
         """Starts it and returns when it is ready.
 
@@ -55,6 +62,7 @@ class Running:
         await self.kill()
         self._lines.clear()
         self._process = await spawn(self.part)
+        self.key = family.key_of(self._process.pid) or ProcessKey(self._process.pid, 0)
         self.since = time.time()
         self._ended = asyncio.create_task(self._process.wait())
         self._reading = asyncio.create_task(self._read(self._process))
@@ -75,7 +83,7 @@ class Running:
         """Asks it to stop, waits, and kills whatever is left of it and its children."""
         if self._process is None:
             return
-        members = family.family(self._process.pid)
+        members = self.family()
         if self._process.returncode is None:
             self._process.send_signal(self.part.stop_signal)
         await family.gone(members, within_s=self.part.stop_s_max)
@@ -84,13 +92,12 @@ class Running:
     async def kill(self) -> None:
         """SIGKILL to it and its children; returns when all are gone."""
         if self._process is not None:
-            await self._bury(family.family(self._process.pid))
+            await self._bury(self.family())
 
     def kill_now(self) -> None:
         """SIGKILL without waiting, for whoever has no time left."""
-        if self._process is not None:
-            for key in family.family(self._process.pid):
-                family.send(key, signal.SIGKILL)
+        for key in self.family():
+            family.send(key, signal.SIGKILL)
 
     async def restart(self) -> None:
         await self.stop()
@@ -119,11 +126,9 @@ class Running:
             await self._last_words()
             raise CommandRefused(f"{self.part.name} ended with code {ended.result()}{last_line(self._lines)}")
         if loop.time() >= deadline:
-            raise CommandRefused(
-                f"{self.part.name} was not ready after {self.part.start_s_max:g} s{last_line(self._lines)}"
-            )
+            raise CommandRefused(f"{self.part.name} was not ready after {self.part.start_s_max:g} s{last_line(self._lines)}")
 
-    async def _bury(self, members: set[family.ProcessKey]) -> None:
+    async def _bury(self, members: set[ProcessKey]) -> None:
         if not await family.kill(members):
             raise CommandRefused(f"{self.part.name} does not die: see process {min(key.pid for key in members)}")
         if self._ended is not None:

@@ -12,6 +12,7 @@ from cli.config import MeshSettings
 from cli.folder import DataFolder
 from cli.lines import Terminal
 from cli.processes import Ports, Processes, Servers
+from cli.refusal import CommandRefused
 from cli.running import Running, Show
 from cli.servers import Nats, Postgres, Valkey
 from cli.supervise import Supervisor
@@ -27,7 +28,7 @@ async def up(*, folder: DataFolder, settings: MeshSettings, console: Console) ->
         CommandRefused: something stands in the way; nothing is left running.
     """
     folder.prepare()
-    show = Terminal(console).show
+    show = Terminal(console, chatter=settings.log_level == "debug").show
     with folder.locked():
         for name in await runfile.clear_strays(folder):
             show("mesh", f"{name} was left over from a mesh that was killed; ended it")
@@ -60,11 +61,17 @@ class _Startup:
             self._show("mesh", f"migrated {name}")
         for wave in (processes.services(), processes.gateways()):
             await self._supervisor.start(*(Running(part, show=self._show) for part in wave))
-        self._console.print(welcome.text(ports=ports, token=self._folder.secret("development_token")), markup=False)
+        self._console.print(welcome.text(ports=ports, token=self._folder.secret("development_token")), markup=False, soft_wrap=True)
+
+
+def _say_where(postgres: Postgres, folder: DataFolder, show: Show) -> None:
+    if postgres.root != folder.path:
+        show("mesh", f"PostgreSQL keeps its data in {postgres.root}: its user cannot reach {folder.path}")
 
 
 def _ports(folder: DataFolder, settings: MeshSettings) -> Ports:
     book = folder.ports()
+    _demand_different(settings)
     return Ports(
         donation=book.port("donation", configured=settings.donation_port),
         payment=book.port("payment", configured=settings.payment_port),
@@ -74,6 +81,14 @@ def _ports(folder: DataFolder, settings: MeshSettings) -> Ports:
     )
 
 
+def _demand_different(settings: MeshSettings) -> None:
+    ports = {name: port for name, port in settings.model_dump().items() if name.endswith("_port") and port}
+    for port in ports.values():
+        names = [name.upper() for name in ports if ports[name] == port]
+        if len(names) > 1:
+            raise CommandRefused(f"{' and '.join(names)} are both {port}: set one of them to another port")
+
+
 def _servers(folder: DataFolder, settings: MeshSettings, show: Show) -> tuple[Servers, list[Running]]:
     """Where the servers are, and those of them that we run."""
     embedded: list[Running] = []
@@ -81,7 +96,8 @@ def _servers(folder: DataFolder, settings: MeshSettings, show: Show) -> tuple[Se
     nats_url = settings.nats_url.get_secret_value() if settings.nats_url else ""
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
     if not admin_dsn:
-        postgres = embedded_postgres(folder, settings, show)
+        postgres = _postgres(folder, settings, show)
+        _say_where(postgres, folder, show)
         admin_dsn = postgres.dsn
         embedded.append(postgres)
     if not nats_url:
@@ -95,7 +111,7 @@ def _servers(folder: DataFolder, settings: MeshSettings, show: Show) -> tuple[Se
     return Servers(admin_dsn=admin_dsn, nats_url=nats_url, redis_url=redis_url), embedded
 
 
-def embedded_postgres(folder: DataFolder, settings: MeshSettings, show: Show) -> Postgres:
+def _postgres(folder: DataFolder, settings: MeshSettings, show: Show) -> Postgres:
     return Postgres(folder=folder, port=folder.ports().port("postgres", configured=settings.postgres_port), show=show)
 
 

@@ -5,41 +5,40 @@ from __future__ import annotations
 from cli.processes import Ports
 
 # Only sh, curl and sed: whoever reads this may have installed nothing yet. Each block runs as printed, in this order.
-_TEXT = """
+_TEXT = r"""
 Everything is healthy.
 
-  REST        {rest}/v1/…        documents {rest}/docs
-  live        {live}/v1/campaigns/…/totals:watch
-  gRPC        donation {donation}   payment {payment}   aggregator {aggregator}
-  token       {token}   (development: may do everything)
+  REST    {rest}/v1/…, described at {rest}/docs
+  live    {live}/v1/campaigns/…/totals:watch
+  gRPC    donation {donation}, payment {payment}, aggregator {aggregator}
+  token   {token} (development: may do everything)
 
 A first charity:
 
-  curl -sS {rest}/v1/charities -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \
--H 'Idempotency-Key: first-charity' -d '{{"display_name": "Clean Water", "mode": "MODE_TEST", \
-"default_currency": "USD", "time_zone": "Europe/Vienna"}}'
+  curl -sS {rest}/v1/charities -H 'Authorization: Bearer {token}' \
+    -H 'Content-Type: application/json' -H 'Idempotency-Key: first-charity' \
+    -d '{{"display_name": "Clean Water", "mode": "MODE_TEST", "default_currency": "USD", "time_zone": "Europe/Vienna"}}'
 
-The whole way, from a charity to its total:
+The whole way, from that charity to a campaign's total:
 
-  post() {{ curl -sS "{rest}/v1/$1" -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \
--H "Idempotency-Key: $2" -d "$3"; echo; }}
-  id() {{ sed -n "s/.*\\"$1\\": *\\"\\([^\\"]*\\)\\".*/\\1/p"; }}
-  CHARITY=$(post charities first-charity '{{"display_name": "Clean Water", "mode": "MODE_TEST", \
-"default_currency": "USD", "time_zone": "Europe/Vienna"}}' | id charity_id)
-  CAMPAIGN=$(post charities/$CHARITY/campaigns first-campaign '{{"display_name": "Wells", "currency_rules": \
-[{{"currency": "USD", "minor_units_min": "100", "minor_units_max": "100000"}}]}}' | id campaign_id)
+  post() {{ curl -sS "{rest}/v1/$1" -H 'Authorization: Bearer {token}' \
+    -H 'Content-Type: application/json' -H "Idempotency-Key: $2" -d "$3"; echo; }}
+  field() {{ sed -n "s/.*\"$1\": *\"\([^\"]*\)\".*/\1/p"; }}
+  CHARITY=$(post charities first-charity '{{"display_name": "Clean Water", "mode": "MODE_TEST",
+    "default_currency": "USD", "time_zone": "Europe/Vienna"}}' | field charity_id)
+  CAMPAIGN=$(post charities/$CHARITY/campaigns first-campaign '{{"display_name": "Wells",
+    "currency_rules": [{{"currency": "USD", "minor_units_min": "100", "minor_units_max": "100000"}}]}}' | field campaign_id)
   post campaigns/$CAMPAIGN:activate first-activation '{{}}'
-  post donations:record order-1 '{{"campaign_id": "'$CAMPAIGN'", \
-"amount": {{"minor_units": "2500", "currency": "USD"}}}}'
+  post donations:record order-1 '{{"campaign_id": "'$CAMPAIGN'", "amount": {{"minor_units": "2500", "currency": "USD"}}}}'
   curl -sS {rest}/v1/campaigns/$CAMPAIGN/totals
 
-The same total by gRPC:
+The same total by gRPC, a moment later:
 
   grpcurl -plaintext -d '{{"campaign_id": "'$CAMPAIGN'"}}' {aggregator} giving.aggregate.v1.AggregateService/GetTotals
   buf curl --protocol grpc --http2-prior-knowledge -d '{{"campaign_id": "'$CAMPAIGN'"}}' \
-http://{aggregator}/giving.aggregate.v1.AggregateService/GetTotals
+    http://{aggregator}/giving.aggregate.v1.AggregateService/GetTotals
 
-In another terminal: mesh status · mesh demo · mesh down. Ctrl-C stops everything.
+In another terminal: mesh status, mesh demo, mesh down. Ctrl-C here stops everything.
 """
 
 

@@ -39,11 +39,10 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 class Postgres(Running):
     """A cluster in a folder. `dsn` is the superuser's, for the database that the mesh uses."""
 
-    def __init__(
-        self, *, folder: DataFolder, port: int, settings: Mapping[str, str] = _NONE, show: Show = ignore
-    ) -> None:
+    def __init__(self, *, folder: DataFolder, port: int, settings: Mapping[str, str] = _NONE, show: Show = ignore) -> None:
         self._folder = folder
         self._place = place.choose(folder.path)
+        self.root = self._place.root
         self.password = folder.secret("postgres_password")
         self.dsn = administrator_dsn(folder, address=f"127.0.0.1:{port}")
         super().__init__(_part(self._place, port, {**SETTINGS, **settings}), show=show)
