@@ -78,7 +78,7 @@ def generate(out: Path) -> None:
         protoc(*include, f"--grpc_python_out={out}", stubs, *services)
         image = Path(scratch) / "image.binpb"
         build_image(include, image)
-        # _write_openapi(image, out / "openapi.json")
+        _write_openapi(image, out / "openapi.json")
     for folder in [
         out / "giving",
         *(path for path in (out / "giving").rglob("*") if path.is_dir()),
@@ -95,6 +95,7 @@ def build_image(include: list[str], image: Path) -> None:
 
 
 def _write_openapi(image: Path, target: Path) -> None:
+    sys.path[:0] = [str(ROOT), str(target.parent)]
     from gateway.openapi import document  # noqa: PLC0415 (needs what this script has just written)
 
     files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())

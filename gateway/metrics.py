@@ -1,0 +1,41 @@
+"""What a gateway process counts. Routes are templates, never paths: no ids become labels."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from gateway.exchange import Exchange
+
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The process's metrics in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "http_requests_total", "Answered requests", ["route", "method", "status"], registry=self._registry
+        )
+        self._durations = Histogram(
+            "http_request_duration_seconds",
+            "From the request's head to the end of its answer",
+            ["route", "method"],
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self.readers = Gauge("sse_readers", "Open event streams", registry=self._registry)
+        self.hits = Counter("totals_cache_hits_total", "Totals answered from memory", registry=self._registry)
+
+    def count(self, exchange: Exchange, *, status: int, seconds: float | None = None) -> None:
+        """Counts an answered request; streams have no time to observe."""
+        # Callers may invent methods; labels must not grow with them.
+        method = exchange.method if exchange.method in _METHODS else "other"
+        self._requests.labels(exchange.route, method, status).inc()
+        if seconds is not None:
+            self._durations.labels(exchange.route, method).observe(seconds)
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text form."""
+        return generate_latest(self._registry)
