@@ -62,6 +62,15 @@ def day_of(event: Event) -> datetime.date:
     return _EPOCH_DAY + datetime.timedelta(days=event.day)
 
 
+def objection(event: Event, *, today: datetime.date) -> str:
+    """Why the event must not be applied, whatever a handler would make of it; empty where it may."""
+    if protovalidate.collect_violations(event, fail_fast=True):
+        return "breaks the contract of events"
+    if (today - day_of(event)).days >= HORIZON_DAYS:
+        return "older than the dedupe horizon"
+    return ""
+
+
 class Consumer:
     """One of possibly several consumers that share a durable name; each message goes to one of them."""
 
@@ -146,20 +155,12 @@ class Consumer:
             return []
         events = []
         for event in window.events:
-            reason = self._objection(event)
+            reason = objection(event, today=self._clock.now().date())
             if reason:
                 await self._record(event, reason, attempts_max=1)
             else:
                 events.append(event)
         return events
-
-    def _objection(self, event: Event) -> str:
-        if protovalidate.collect_violations(event, fail_fast=True):
-            return "breaks the contract of events"
-        age = self._clock.now().date() - day_of(event)
-        if age.days >= HORIZON_DAYS:
-            return "older than the dedupe horizon"
-        return ""
 
     async def _isolate(self, message: Msg, events: Sequence[Event]) -> None:
         delays = [delay for event in events if (delay := await self._try(event)) is not None]

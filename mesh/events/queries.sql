@@ -80,12 +80,12 @@ SELECT consumer, event_id, event, state, reason, attempts, create_time, update_t
 WHERE state = 2 AND ($1 = '' OR consumer = $1) AND event_id > $2 ORDER BY event_id LIMIT $3;
 
 -- name: get_dead_letter
--- One letter, locked until its fate is decided.
+-- One letter.
 SELECT consumer, event_id, event, state, reason, attempts, create_time, update_time FROM dead_letter
-WHERE consumer = $1 AND event_id = $2 FOR UPDATE;
+WHERE consumer = $1 AND event_id = $2;
 
 -- name: close_dead_letter
--- Decides a letter's fate, with the operator's reason.
+-- Decides a letter's fate, with the operator's reason, where it is in one of the states $5. No row: it is not.
 UPDATE dead_letter SET state = $3, operator_reason = $4, update_time = now()
-WHERE consumer = $1 AND event_id = $2
+WHERE consumer = $1 AND event_id = $2 AND state = ANY ($5::smallint[])
 RETURNING consumer, event_id, event, state, reason, attempts, create_time, update_time;

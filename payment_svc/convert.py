@@ -1,0 +1,91 @@
+"""Translation between the contract's messages and the ledger's values. No rules."""
+
+from __future__ import annotations
+
+import datetime
+from uuid import UUID
+
+from giving.common.v1.event_pb2 import Event
+from giving.common.v1.money_pb2 import Money as MoneyMessage
+from giving.donation.v1.event_pb2 import DonationChange as DonationChangeMessage
+from giving.payment.v1 import ledger_service_pb2 as messages
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from mesh.errors import InvalidArgument
+from mesh.events.consumer import day_of
+from mesh.money import Money
+from payment_svc.domain import DonationChange, Entry, PostingKind, Verification, Violation
+from payment_svc.ledger import BIGINT_MAX, BIGINT_MIN
+
+
+def growth(change: DonationChangeMessage) -> dict[str, int]:
+    """By how much each figure of the donation grew, in minor units."""
+    return {
+        figure: getattr(change.after, figure) - getattr(change.before, figure)
+        for figure in ("gross", "refunded", "disputed")
+    }
+
+
+def change_from(event: Event, change: DonationChangeMessage, *, kind: PostingKind, minor_units: int) -> DonationChange:
+    return DonationChange(
+        event_id=UUID(bytes=event.id),
+        day=day_of(event),
+        tx=event.tx,
+        epoch=event.epoch,
+        donation_id=UUID(change.donation_id),
+        charity_id=UUID(change.charity_id),
+        campaign_id=UUID(change.campaign_id),
+        kind=kind,
+        amount=Money(minor_units, change.currency),
+    )
+
+
+def time_from(message: Timestamp, *, field: str) -> datetime.datetime:
+    """The time in UTC.
+
+    Raises:
+        InvalidArgument: no calendar has it.
+    """
+    try:
+        return message.ToDatetime(tzinfo=datetime.UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument.of(field, "is no time between the years 1 and 9999") from error
+
+
+def optional_id(text: str) -> UUID | None:
+    return UUID(text) if text else None
+
+
+def money_message(amount: Money) -> MoneyMessage:
+    return MoneyMessage(minor_units=amount.minor_units, currency=amount.currency)
+
+
+def verification_message(verification: Verification) -> messages.VerifyLedgerResponse:
+    return messages.VerifyLedgerResponse(
+        violations=[_violation_message(violation) for violation in verification.violations],
+        postings=verification.postings,
+        entries=verification.entries,
+    )
+
+
+def _violation_message(violation: Violation) -> messages.VerifyLedgerResponse.Violation:
+    return messages.VerifyLedgerResponse.Violation(
+        posting_id=str(violation.posting_id), sum=_bounded_message(violation.sum) if violation.sum else None
+    )
+
+
+def _bounded_message(amount: Money) -> MoneyMessage:
+    """A forged sum may be larger than the message holds; that it is wrong is what counts."""
+    return MoneyMessage(minor_units=min(max(amount.minor_units, BIGINT_MIN), BIGINT_MAX), currency=amount.currency)
+
+
+def entry_message(entry: Entry) -> messages.Entry:
+    create_time = Timestamp()
+    create_time.FromDatetime(entry.create_time)
+    return messages.Entry(
+        posting_id=str(entry.posting_id),
+        account=entry.account,
+        campaign_id=str(entry.campaign_id) if entry.campaign_id else "",
+        amount=money_message(entry.amount),
+        create_time=create_time,
+    )

@@ -1,0 +1,101 @@
+"""The ledger's words: accounts, postings, entries. Amounts are minor units, debit positive."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from dataclasses import dataclass
+from uuid import UUID
+
+from mesh.money import Money
+
+
+class Account(enum.StrEnum):
+    """The chart of accounts, as the table `account` holds it."""
+
+    PROVIDER_CLEARING = "provider_clearing"
+    EXTERNAL_CLEARING = "external_clearing"
+    BANK = "bank"
+    CAMPAIGN_PAYABLE = "campaign_payable"
+    FEES = "fees"
+    REFUNDS = "refunds"
+    DISPUTES_HELD = "disputes_held"
+    FX_CLEARING = "fx_clearing"
+    ADJUSTMENTS = "adjustments"
+
+
+class PostingKind(enum.StrEnum):
+    """What a posting stands for."""
+
+    RECORDED = "recorded"
+    RECORDED_REVERSAL = "recorded_reversal"
+
+
+@dataclass(frozen=True, slots=True)
+class DonationChange:
+    """What one event says of a recorded donation; `amount` is the growth of the figure that `kind` follows."""
+
+    event_id: UUID
+    day: datetime.date
+    tx: int
+    epoch: int
+    donation_id: UUID
+    charity_id: UUID
+    campaign_id: UUID
+    kind: PostingKind
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Batch:
+    """What is posted together."""
+
+    charity_id: UUID
+    campaign_id: UUID
+    currency: str
+    kind: PostingKind
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    account: Account
+    amount: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """Lines that sum to zero per currency."""
+
+    id: UUID
+    charity_id: UUID
+    campaign_id: UUID
+    kind: PostingKind
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line as it was posted."""
+
+    posting_id: UUID
+    account: str
+    campaign_id: UUID | None
+    amount: Money
+    create_time: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A posting that does not balance; `sum` is None where it has no entries at all."""
+
+    posting_id: UUID
+    sum: Money | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was read, and what does not hold."""
+
+    violations: tuple[Violation, ...]
+    postings: int
+    entries: int
