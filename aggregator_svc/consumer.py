@@ -15,6 +15,8 @@ from aggregator_svc.service import Totals
 from mesh.events.consumer import EventRefused
 from mesh.events.partitions import Partitions
 
+DURABLE = "aggregator-totals"
+
 _KNOWN: Mapping[str, type[Message]] = {
     message.DESCRIPTOR.full_name: message
     for message in (

@@ -105,16 +105,13 @@ class Processes:
             "DATABASE_SCHEMA": service.schema,
             "NATS_URL": self._servers.nats_url,
             "EVENT_SHARDS": str(self._settings.event_shards),
+            "PAGE_TOKEN_KEY": self._folder.secret("page_token_key"),
             **self._extras(service.name),
         }
         return self._part(name=service.name, package=service.package, probe="grpc", own=own)
 
     def _extras(self, name: str) -> Mapping[str, str]:
-        if name == "donation":
-            return {"PAGE_TOKEN_KEY": self._folder.secret("page_token_key")}
-        if name == "aggregator":
-            return {"REDIS_URL": self._servers.redis_url}
-        return {}
+        return {"REDIS_URL": self._servers.redis_url} if name == "aggregator" else {}
 
     def _gateway(self, *, name: str, role: str) -> Part:
         own = {

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,7 +18,6 @@ from giving.donation.v1 import (
     donation_service_pb2,
     donation_service_pb2_grpc,
 )
-from nats.aio.client import Client
 
 from donation_svc.api import CampaignApi, CharityApi, DonationApi
 from donation_svc.config import Settings
@@ -32,15 +29,11 @@ from donation_svc.store.charities import CharityStore, CommandStore
 from donation_svc.store.donations import DonationStore
 from mesh.clock import Clock, SystemClock
 from mesh.events.log import EventLog
-from mesh.events.partitions import Partitions
 from mesh.events.relay import Relay
-from mesh.events.stream import connect
-from mesh.migrate import demand_current
-from mesh.pages import PageTokens
-from mesh.postgres import Database, load_queries, open_database
+from mesh.parts import Parts, background, open_parts
+from mesh.postgres import load_queries
 from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
-from mesh.tasks import cancel
 
 SERVICE = "donation"
 MODULES = (
@@ -55,53 +48,24 @@ MODULES = (
 @asynccontextmanager
 async def application(settings: Settings, clock: Clock | None = None) -> AsyncIterator[RunningServer]:
     """The donation service, serving while it is entered."""
-    async with (
-        open_database(
-            settings.database_url.get_secret_value(),
-            schema=settings.database_schema,
-            pool_max=settings.database_pool,
-            application=SERVICE,
-        ) as database,
-        connect(settings.nats_url.get_secret_value(), name=SERVICE) as client,
-    ):
-        async with database.connection() as connection:
-            await demand_current(connection, service="donation_svc")
-        relay = _relay(settings, database, client)
-        probes = {
-            "postgres": Probe(database.ping, required=True),
-            "nats": Probe(client.flush, required=False),
-            "relay": Probe(relay.healthy, required=False),
-        }
-        register = _Register(settings, database, relay, clock or SystemClock())
-        partitions = Partitions(database, load_queries("mesh.events"))
-        background = [asyncio.create_task(relay.run()), asyncio.create_task(partitions.keep(["event"]))]
-        try:
-            async with serve(settings, modules=MODULES, register=register, probes=probes) as server:
-                yield server
-        finally:
-            for task in background:
-                await cancel(task)
-
-
-def _relay(settings: Settings, database: Database, client: Client) -> Relay:
-    return Relay(
-        database,
-        client.jetstream(),
-        queries=load_queries("mesh.events"),
-        service=SERVICE,
-        holder=secrets.token_hex(8),
-        shards=settings.event_shards,
-        replicas=settings.stream_replicas,
-    )
+    async with open_parts(settings, service=SERVICE, package="donation_svc") as parts:
+        relay = parts.relay(settings)
+        probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
+        register = _Register(parts, relay, clock or SystemClock())
+        async with (
+            background(relay.run(), parts.partitions.keep(["event"])),
+            serve(settings, modules=MODULES, register=register, probes=probes) as server,
+        ):
+            yield server
 
 
 class _Register:
     """Puts the service's parts together and adds them to a server."""
 
-    def __init__(self, settings: Settings, database: Database, relay: Relay, clock: Clock) -> None:
+    def __init__(self, parts: Parts, relay: Relay, clock: Clock) -> None:
+        database, tokens = parts.database, parts.tokens
         queries = load_queries("donation_svc")
-        log = EventLog(load_queries("mesh.events"))
-        tokens = PageTokens(settings.page_token_key.get_secret_value().encode())
+        log = EventLog(parts.event_queries)
         charities = CharityStore(database, queries, log)
         campaigns = CampaignStore(database, queries, log)
         commands = CommandStore(queries)

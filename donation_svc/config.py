@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
-
 from mesh.config import ServiceSettings
 
 
@@ -11,4 +9,3 @@ class Settings(ServiceSettings):
     """The donation service."""
 
     database_schema: str = "donation"
-    page_token_key: SecretStr = Field(min_length=16, description="signs page tokens; the same in every replica")

@@ -37,6 +37,7 @@ class ServiceSettings(ProcessSettings):
     database_schema: str = Field("", pattern="^[a-z_]*$", description="schema of the service; empty: its name")
     database_pool: int = Field(10, ge=2, le=100, description="connections to PostgreSQL at most")
     nats_url: SecretStr = Field(description="nats://…")
+    page_token_key: SecretStr = Field(min_length=16, description="signs page tokens; the same in every replica")
     event_shards: int = Field(8, ge=1, le=1024)
     stream_replicas: int = Field(1, ge=1, le=5)
     admission: int = Field(512, ge=1, description="calls in progress at most, per rate class")

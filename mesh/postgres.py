@@ -141,8 +141,10 @@ async def open_database(dsn: str, *, schema: str, pool_max: int, application: st
 
 
 async def _roll_back(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """What a connection needs before it is used again. Sessions are never changed, so the driver's own reset, a round
-    trip after every use, has nothing to do."""
+    """What a connection needs before it is used again.
+
+    Sessions are never changed, so the driver's own reset, a round trip after every use, would have nothing to do.
+    """
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")
 

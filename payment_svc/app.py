@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,21 +15,15 @@ from giving.payment.v1 import (
     payment_service_pb2,
     payment_service_pb2_grpc,
 )
-from nats.aio.client import Client
 
 from mesh.clock import Clock, SystemClock
 from mesh.events.api import DeadLetterApi
 from mesh.events.consumer import Consumer
 from mesh.events.dead_letters import DeadLetters
-from mesh.events.partitions import Partitions
-from mesh.events.relay import Relay
-from mesh.events.stream import connect
-from mesh.migrate import demand_current
-from mesh.pages import PageTokens
-from mesh.postgres import Database, load_queries, open_database
+from mesh.parts import Parts, background, open_parts
+from mesh.postgres import load_queries
 from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
-from mesh.tasks import cancel
 from payment_svc.api import LedgerApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
@@ -51,59 +43,34 @@ DAILY_TABLES = ("event", "posting", "entry", "applied")
 @asynccontextmanager
 async def application(settings: Settings, clock: Clock | None = None) -> AsyncIterator[RunningServer]:
     """The payment service, serving while it is entered."""
-    async with (
-        open_database(
-            settings.database_url.get_secret_value(),
-            schema=settings.database_schema,
-            pool_max=settings.database_pool,
-            application=SERVICE,
-        ) as database,
-        connect(settings.nats_url.get_secret_value(), name=SERVICE) as client,
-    ):
-        async with database.connection() as connection:
-            await demand_current(connection, service="payment_svc")
-        parts = _Parts(settings, database, client, clock or SystemClock())
-        probes = {
-            "postgres": Probe(database.ping, required=True),
-            "nats": Probe(client.flush, required=False),
-            "relay": Probe(parts.relay.healthy, required=False),
-        }
-        background = [
-            asyncio.create_task(work)
-            for work in (parts.relay.run(), parts.consumer.run(), parts.partitions.keep(DAILY_TABLES))
-        ]
-        try:
-            async with serve(settings, modules=MODULES, register=parts.register, probes=probes) as server:
-                yield server
-        finally:
-            for task in background:
-                await cancel(task)
+    async with open_parts(settings, service=SERVICE, package="payment_svc") as parts:
+        relay = parts.relay(settings)
+        books = _Books(parts, clock or SystemClock())
+        probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
+        async with (
+            background(relay.run(), books.consumer.run(), parts.partitions.keep(DAILY_TABLES)),
+            serve(settings, modules=MODULES, register=books.register, probes=probes) as server,
+        ):
+            yield server
 
 
-class _Parts:
-    """Puts the service's parts together."""
+class _Books:
+    """The ledger, what feeds it, and what could not be fed."""
 
-    def __init__(self, settings: Settings, database: Database, client: Client, clock: Clock) -> None:
-        events = load_queries("mesh.events")
-        self.relay = Relay(
-            database,
-            client.jetstream(),
-            queries=events,
-            service=SERVICE,
-            holder=secrets.token_hex(8),
-            shards=settings.event_shards,
-            replicas=settings.stream_replicas,
-        )
-        self.partitions = Partitions(database, events)
-        self.ledger = Ledger(database=database, book=LedgerStore(database, load_queries("payment_svc")))
-        handler = RecordedDonations(ledger=self.ledger, partitions=self.partitions)
-        self.consumer = Consumer(client, database, handler, queries=events, service="donation", durable=DURABLE, clock=clock)
-        self.letters = DeadLetters(
-            database,
-            {DURABLE: handler},
-            queries=events,
-            tokens=PageTokens(settings.page_token_key.get_secret_value().encode()),
+    def __init__(self, parts: Parts, clock: Clock) -> None:
+        self.ledger = Ledger(database=parts.database, book=LedgerStore(parts.database, load_queries("payment_svc")))
+        handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
+        self.consumer = Consumer(
+            parts.client,
+            parts.database,
+            handler,
+            queries=parts.event_queries,
+            service="donation",
+            durable=DURABLE,
             clock=clock,
+        )
+        self.letters = DeadLetters(
+            parts.database, {DURABLE: handler}, queries=parts.event_queries, tokens=parts.tokens, clock=clock
         )
 
     def register(self, server: grpc.aio.Server) -> None:

@@ -20,7 +20,14 @@ import donation_svc.app
 import donation_svc.config
 from tests.support.schemas import Schemas
 
-COMMON: dict[str, Any] = {"mesh_mode": "development", "listen_port": 0, "drain_s": 0, "grace_s": 2, "event_shards": 4}
+COMMON: dict[str, Any] = {
+    "mesh_mode": "development",
+    "listen_port": 0,
+    "drain_s": 0,
+    "grace_s": 2,
+    "event_shards": 4,
+    "page_token_key": "k" * 32,
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,7 @@ class Mesh:
 
 
 def donation_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> donation_svc.config.Settings:
-    return donation_svc.config.Settings(
-        **COMMON | {"database_url": schemas.dsn("donation"), "nats_url": nats_url, "page_token_key": "k" * 32} | more
-    )
+    return donation_svc.config.Settings(**COMMON | {"database_url": schemas.dsn("donation"), "nats_url": nats_url} | more)
 
 
 def aggregator_settings(schemas: Schemas, *, nats_url: str, redis_url: str, **more: Any) -> aggregator_svc.config.Settings:

@@ -1,0 +1,87 @@
+"""What every service with a database and events is made of."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.client import Client
+
+from mesh.config import ServiceSettings
+from mesh.events.partitions import Partitions
+from mesh.events.relay import Relay
+from mesh.events.stream import connect
+from mesh.migrate import demand_current
+from mesh.pages import PageTokens
+from mesh.postgres import Database, load_queries, open_database
+from mesh.rpc.health import Probe
+from mesh.tasks import cancel
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Open connections, and the plumbing over them."""
+
+    service: str
+    database: Database
+    client: Client
+    event_queries: Mapping[str, str]
+    partitions: Partitions
+    tokens: PageTokens
+
+    def relay(self, settings: ServiceSettings) -> Relay:
+        """The relay of this service's log; run it, and wake it after a commit."""
+        return Relay(
+            self.database,
+            self.client.jetstream(),
+            queries=self.event_queries,
+            service=self.service,
+            holder=secrets.token_hex(8),
+            shards=settings.event_shards,
+            replicas=settings.stream_replicas,
+        )
+
+    def probes(self) -> dict[str, Probe]:
+        """Health of what every service depends on. Without the broker it works: events wait in the log."""
+        return {
+            "postgres": Probe(self.database.ping, required=True),
+            "nats": Probe(self.client.flush, required=False),
+        }
+
+
+@asynccontextmanager
+async def open_parts(settings: ServiceSettings, *, service: str, package: str) -> AsyncIterator[Parts]:
+    """Connects, and refuses to go on with a schema that is not today's.
+
+    Raises:
+        StartRefused, DependencyUnavailable, OSError: it says what to do.
+    """
+    async with (
+        open_database(
+            settings.database_url.get_secret_value(),
+            schema=settings.database_schema,
+            pool_max=settings.database_pool,
+            application=service,
+        ) as database,
+        connect(settings.nats_url.get_secret_value(), name=service) as client,
+    ):
+        async with database.connection() as connection:
+            await demand_current(connection, service=package)
+        event_queries = load_queries("mesh.events")
+        tokens = PageTokens(settings.page_token_key.get_secret_value().encode())
+        yield Parts(service, database, client, event_queries, Partitions(database, event_queries), tokens)
+
+
+@asynccontextmanager
+async def background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs loops while it is entered; they end before it is left."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            await cancel(task)
