@@ -11,6 +11,8 @@ import structlog
 def configure(*, service: str, level: str) -> None:
     """Sets up logging for the process; call once, at start."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    # A database that is away is reported by health, once; the driver would print a traceback per attempt.
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
