@@ -22,7 +22,7 @@ from mesh.rpc.contract import Method, methods_of, services_of
 ROOT = Path(__file__).parents[2]
 MODULES = [
     import_module(str(path.relative_to(ROOT / "gen").with_suffix("")).replace("/", "."))
-    for path in sorted((ROOT / "gen/giving").rglob("*_service_pb2.py"))
+    for path in sorted((ROOT / "gen/giving").rglob("*_pb2.py"))
 ]
 METHODS = methods_of(services_of(MODULES))
 FLOATS = {FieldDescriptor.TYPE_FLOAT, FieldDescriptor.TYPE_DOUBLE}
@@ -132,6 +132,8 @@ def _is_built(service: str, method: str) -> bool:
 
 def _servicer(service: str) -> type:
     for module in MODULES:
+        if not module.__name__.endswith("_service_pb2"):
+            continue
         grpc_module = import_module(f"{module.__name__}_grpc")
         if hasattr(grpc_module, f"{service}Servicer"):
             return getattr(grpc_module, f"{service}Servicer")
