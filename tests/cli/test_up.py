@@ -115,7 +115,6 @@ async def test_migrating_a_running_mesh_finds_every_schema_as_it_should_be(runni
     assert (ended.code, ended.out) == (0, "every schema is as it should be\n")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("payment_svc.app") is None, reason="the ledger comes with the payment service")
 async def test_the_demonstration_finds_that_all_books_agree(running: tuple[Path, str]):
     folder, _ = running
     ended = await mesh("demo", "--data", str(folder), "--donations", "200")
@@ -138,7 +137,6 @@ async def test_down_stops_everything_and_the_next_start_finds_the_data(folder: P
         ]
 
 
-@pytest.mark.requirement("OPS-6")
 async def test_after_a_kill_of_the_supervisor_the_next_start_is_clean(folder: Path):
     async with started(folder) as (process, _):
         run = run_of(folder)
