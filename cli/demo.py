@@ -129,7 +129,7 @@ async def _send(errand: Errand, sent: list[Gift], *, target: str, console: Conso
             async def deliver(gift: Gift) -> None:
                 async with gate:
                     await courier.deliver(gift)
-                    progress.advance(bar)
+                    progress.update(bar, advance=1, note="")
 
             await asyncio.gather(*map(deliver, sent))
 

@@ -153,4 +153,4 @@ class Courier:
         code = error.code()
         if late or code not in _RETRIED:
             raise CommandRefused(f"a donation was not taken: {code.name}: {error.details()}") from error
-        self._retried(f"{code.name}: asking again with the same reference")
+        self._retried(f"{code.name}, asking again")

@@ -22,7 +22,11 @@ _COLOURS = {
 _LEVEL_STYLES = {"warning": "yellow", "error": "bold red", "critical": "bold red"}
 _NAME_WIDTH = max(map(len, _COLOURS))
 # What servers say about their everyday life; only `debug` shows it.
-_CHATTER = {"postgres": (" LOG:  ", "the database system is starting up"), "nats": ("[INF]",), "valkey": ("signal-handler", "bye bye", "overcommit")}
+_CHATTER = {
+    "postgres": (" LOG:  ", "the database system is starting up"),
+    "nats": ("[INF]",),
+    "valkey": ("signal-handler", "bye bye", "overcommit"),
+}
 # A log may repeat what a stranger sent; it must not steer the terminal.
 _CONTROL = dict.fromkeys(code for code in (*range(32), *range(127, 160)) if code != ord("\n"))
 # Shown already: in front of the line, or by its place in it.

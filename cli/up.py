@@ -61,7 +61,9 @@ class _Startup:
             self._show("mesh", f"migrated {name}")
         for wave in (processes.services(), processes.gateways()):
             await self._supervisor.start(*(Running(part, show=self._show) for part in wave))
-        self._console.print(welcome.text(ports=ports, token=self._folder.secret("development_token")), markup=False, soft_wrap=True)
+        self._console.print(
+            welcome.text(ports=ports, token=self._folder.secret("development_token")), markup=False, soft_wrap=True
+        )
 
 
 def _say_where(postgres: Postgres, folder: DataFolder, show: Show) -> None:

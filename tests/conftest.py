@@ -9,27 +9,31 @@ import pytest
 from cli.servers.nats import Nats, nats
 from cli.servers.postgres import Postgres, postgres
 from cli.servers.valkey import Valkey, valkey
+from tests.support.folders import reachable_folder
 from tests.support.giving import Cause, open_cause
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.schemas import make_database
 
 
 @pytest.fixture(scope="session")
-async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
-    async with postgres(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
+async def postgres_server() -> AsyncIterator[Postgres]:
+    with reachable_folder() as folder:
+        async with postgres(folder) as server:
+            yield server
 
 
 @pytest.fixture(scope="session")
-async def nats_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Nats]:
-    async with nats(tmp_path_factory.mktemp("nats")) as server:
-        yield server
+async def nats_server() -> AsyncIterator[Nats]:
+    with reachable_folder() as folder:
+        async with nats(folder) as server:
+            yield server
 
 
 @pytest.fixture(scope="session")
-async def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
+async def valkey_server() -> AsyncIterator[Valkey]:
+    with reachable_folder() as folder:
+        async with valkey(folder) as server:
+            yield server
 
 
 @pytest.fixture(scope="session")

@@ -24,12 +24,9 @@ class Ended:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        **settings,
-    }
+    """What the terminal's environment holds: our code first, then what the tests themselves were told to import from."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "gen"), os.environ.get("PYTHONPATH", "")])
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **settings}
 
 
 async def python(*arguments: str, settings: Mapping[str, str] | None = None) -> Ended:

@@ -78,7 +78,6 @@ async def test_a_wave_starts_only_when_the_one_before_is_ready(fakes: Fakes):
     assert fakes.lines() == []
 
 
-@pytest.mark.requirement("OPS-6")
 async def test_a_crashed_part_is_started_again(fakes: Fakes):
     part, shown = Running(fakes.part("fragile")), Shown()
     async with supervised([part], shown=shown):

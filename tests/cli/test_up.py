@@ -1,0 +1,147 @@
+"""The whole mesh as a newcomer meets it: started by the command, used as the printed text says, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cli import family, runfile
+from cli.folder import DataFolder
+from cli.runfile import Run
+from tests.cli.mesh_terminal import ROOT, environment, mesh
+from tests.support.folders import reachable_folder
+
+_PARTS = ("payment_svc", "donation_svc", "aggregator_svc", "gateway")
+_ABSENT = [part for part in _PARTS if importlib.util.find_spec(part) is None]
+pytestmark = [
+    pytest.mark.requirement("OPS-1"),
+    pytest.mark.skipif(bool(_ABSENT), reason=f"needs {', '.join(_ABSENT)}, which this version does not have"),
+]
+_SERVICES = ("GATEWAY", "LIVE", "DONATION", "PAYMENT", "AGGREGATOR")
+
+
+def settings(folder: Path) -> dict[str, str]:
+    """Ports that nobody uses, and a quick end."""
+    data = DataFolder(folder)
+    data.prepare()
+    ports = {f"{name}_PORT": str(data.ports().port(f"{name.lower()}_of_test")) for name in _SERVICES}
+    return {**ports, "DRAIN_S": "0.1"}
+
+
+@asynccontextmanager
+async def started(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """`mesh up`, and what it printed until everything was healthy."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli", "up", "--data", str(folder)),
+        env=environment(**settings(folder)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    printed = []
+    async with asyncio.timeout(60):
+        while b"Ctrl-C here stops" not in (line := await process.stdout.readline()):
+            assert line, "".join(printed)
+            printed.append(line.decode())
+    rest = asyncio.create_task(process.stdout.read())
+    try:
+        yield process, "".join(printed)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+        await rest
+
+
+def block(printed: str, *, after: str) -> str:
+    """The commands under a heading."""
+    return re.split(r"\n\n(?=\S)", printed.split(after)[1])[0]
+
+
+async def shell(script: str) -> str:
+    process = await asyncio.create_subprocess_exec("sh", "-e", "-c", script, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0, out
+    return out.decode()
+
+
+def run_of(folder: Path) -> Run:
+    run = runfile.read(DataFolder(folder))
+    assert run
+    return run
+
+
+@pytest.fixture(scope="module")
+async def running() -> AsyncIterator[tuple[Path, str]]:
+    with reachable_folder() as path:
+        async with started(path / "data") as (_, printed):
+            yield path / "data", printed
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the printed commands use curl: install it")
+async def test_the_printed_commands_lead_from_a_charity_to_a_total(running: tuple[Path, str]):
+    _, printed = running
+    charity = json.loads(await shell(block(printed, after="A first charity:\n")))["charity"]
+    assert charity["display_name"] == "Clean Water"
+    out = await shell(block(printed, after="a campaign's total:\n"))
+    assert charity["charity_id"] in out
+    assert '"totals"' in out.splitlines()[-1]
+
+
+async def test_status_shows_every_part_healthy(running: tuple[Path, str]):
+    folder, _ = running
+    ended = await mesh("status", "--data", str(folder))
+    assert ended.code == 0
+    for name in ("postgres", "nats", "valkey", "donation", "payment", "aggregator", "gateway", "live"):
+        assert re.search(rf"{name} .* healthy", ended.out)
+
+
+async def test_migrating_a_running_mesh_finds_every_schema_as_it_should_be(running: tuple[Path, str]):
+    folder, _ = running
+    ended = await mesh("migrate", "--data", str(folder))
+    assert (ended.code, ended.out) == (0, "every schema is as it should be\n")
+
+
+async def test_the_demonstration_finds_that_all_books_agree(running: tuple[Path, str]):
+    folder, _ = running
+    ended = await mesh("demo", "--data", str(folder), "--donations", "200")
+    assert "all books agree" in ended.out, ended.out
+    assert ended.code == 0
+
+
+@pytest.mark.requirement("OPS-6")
+async def test_down_stops_everything_and_the_next_start_finds_the_data(folder: Path):
+    async with started(folder) as (process, first):
+        run = run_of(folder)
+        ended = await mesh("down", "--data", str(folder))
+        assert ended.out.startswith("stopped 8 parts in ")
+        assert await process.wait() == 0
+    assert not any(family.is_alive(entry.key) for entry in run.parts)
+    async with started(folder) as (_, second):
+        assert "migrated" not in second
+        assert [line for line in first.splitlines() if "token" in line] == [
+            line for line in second.splitlines() if "token" in line
+        ]
+
+
+async def test_after_a_kill_of_the_supervisor_the_next_start_is_clean(folder: Path):
+    async with started(folder) as (process, _):
+        run = run_of(folder)
+        os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
+    async with started(folder):
+        assert not any(family.is_alive(entry.key) for entry in run.parts)
+        assert len(run_of(folder).parts) == 8
