@@ -110,7 +110,7 @@ class Processes:
         return self._part(name=service.name, package=service.package, probe="grpc", own=own)
 
     def _extras(self, name: str) -> Mapping[str, str]:
-        if name == "donation":
+        if name in ("donation", "payment"):
             return {"PAGE_TOKEN_KEY": self._folder.secret("page_token_key")}
         if name == "aggregator":
             return {"REDIS_URL": self._servers.redis_url}
