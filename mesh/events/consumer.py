@@ -176,7 +176,7 @@ class Consumer:
         except (DependencyUnavailable, RequestInFlight):
             raise
         except Exception as error:  # noqa: BLE001 - its class becomes the reason, its text stays in our logs
-            _log.warning("event not applied", consumer=self._durable, event=str(UUID(bytes=event.id)), exc_info=error)
+            _log.warning("event not applied", consumer=self._durable, event_id=str(UUID(bytes=event.id)), exc_info=error)
             reason = str(error) if isinstance(error, EventRefused) else type(error).__name__
             return await self._record(event, reason, attempts_max=ATTEMPTS_MAX)
         metrics.CONSUMER_EVENTS.labels(self._durable, "applied").inc()
@@ -196,7 +196,7 @@ class Consumer:
                 attempts_max,
             )
         if letter["state"] >= _DEAD:
-            _log.error("dead letter", consumer=self._durable, event=str(event_id), reason=reason)
+            _log.error("dead letter", consumer=self._durable, event_id=str(event_id), reason=reason)
             metrics.CONSUMER_EVENTS.labels(self._durable, "dead").inc()
             return None
         return BACKOFF_S[min(letter["attempts"], len(BACKOFF_S)) - 1]

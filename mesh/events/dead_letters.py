@@ -120,7 +120,7 @@ class DeadLetters:
         except (DependencyUnavailable, RequestInFlight):
             raise
         except Exception as error:  # noqa: BLE001 - its class becomes the reason, its text stays in our logs
-            _log.warning("dead letter not applied", event=str(UUID(bytes=event.id)), exc_info=error)
+            _log.warning("dead letter not applied", event_id=str(UUID(bytes=event.id)), exc_info=error)
             return str(error) if isinstance(error, EventRefused) else type(error).__name__
         return ""
 
@@ -157,7 +157,7 @@ class DeadLetters:
         _log.info(
             "dead letter closed",
             consumer=request.consumer,
-            event=request.event_id,
+            event_id=request.event_id,
             state=state.name,
             actor=caller_identity().subject,
         )

@@ -13,11 +13,14 @@ from giving.aggregate.v1.aggregate_service_pb2_grpc import AggregateServiceStub
 from giving.donation.v1.campaign_service_pb2_grpc import CampaignServiceStub
 from giving.donation.v1.charity_service_pb2_grpc import CharityServiceStub
 from giving.donation.v1.donation_service_pb2_grpc import DonationServiceStub
+from giving.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
 
 import aggregator_svc.app
 import aggregator_svc.config
 import donation_svc.app
 import donation_svc.config
+import payment_svc.app
+import payment_svc.config
 from tests.support.schemas import Schemas
 
 COMMON: dict[str, Any] = {
@@ -38,15 +41,23 @@ class Mesh:
     nats_url: str
     redis_url: str
     donation_port: int
+    payment_port: int
     aggregator_port: int
     charities: Any
     campaigns: Any
     donations: Any
     aggregates: Any
+    ledger: Any
 
 
 def donation_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> donation_svc.config.Settings:
     return donation_svc.config.Settings(**COMMON | {"database_url": schemas.dsn("donation"), "nats_url": nats_url} | more)
+
+
+def payment_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> payment_svc.config.Settings:
+    return payment_svc.config.Settings(
+        **COMMON | {"database_url": schemas.dsn("payment"), "nats_url": nats_url, "page_token_key": "k" * 32} | more
+    )
 
 
 def aggregator_settings(schemas: Schemas, *, nats_url: str, redis_url: str, **more: Any) -> aggregator_svc.config.Settings:
@@ -62,21 +73,25 @@ async def running_mesh(schemas: Schemas, *, nats_url: str, redis_url: str) -> As
         donation = await stack.enter_async_context(
             donation_svc.app.application(donation_settings(schemas, nats_url=nats_url))
         )
+        payment = await stack.enter_async_context(payment_svc.app.application(payment_settings(schemas, nats_url=nats_url)))
         aggregator = await stack.enter_async_context(
             aggregator_svc.app.application(aggregator_settings(schemas, nats_url=nats_url, redis_url=redis_url))
         )
         to_donation = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{donation.port}"))
+        to_payment = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{payment.port}"))
         to_aggregator = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{aggregator.port}"))
         yield Mesh(
             schemas=schemas,
             nats_url=nats_url,
             redis_url=redis_url,
             donation_port=donation.port,
+            payment_port=payment.port,
             aggregator_port=aggregator.port,
             charities=CharityServiceStub(to_donation),
             campaigns=CampaignServiceStub(to_donation),
             donations=DonationServiceStub(to_donation),
             aggregates=AggregateServiceStub(to_aggregator),
+            ledger=LedgerServiceStub(to_payment),
         )
 
 

@@ -11,7 +11,7 @@ import asyncpg
 from mesh.migrate import migrate
 
 PASSWORD = "for-tests-only"
-SCHEMAS = {"donation_svc": "donation", "aggregator_svc": "aggregator"}
+SCHEMAS = {"donation_svc": "donation", "payment_svc": "payment", "aggregator_svc": "aggregator"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,61 @@
+"""The ledger over a real database, without the processes around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from cli.servers.postgres import Postgres
+from mesh.events.partitions import Partitions
+from mesh.postgres import Database, load_queries, open_database
+from payment_svc.consumer import RecordedDonations
+from payment_svc.service import Ledger
+from payment_svc.store import LedgerStore
+from tests.support.schemas import Schemas, make_database
+
+
+@pytest.fixture(scope="session")
+async def schemas(postgres_server: Postgres) -> Schemas:
+    return await make_database(postgres_server.dsn, "payment_svc")
+
+
+@pytest.fixture(scope="session")
+async def database(schemas: Schemas) -> AsyncIterator[Database]:
+    async with open_database(schemas.dsn("payment"), schema="payment", pool_max=8, application="test") as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def ledger(database: Database) -> Ledger:
+    return make_ledger(database)
+
+
+@pytest.fixture(scope="session")
+def handler(database: Database) -> RecordedDonations:
+    return make_handler(database)
+
+
+@pytest.fixture
+async def service(schemas: Schemas) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the service's role."""
+    connection = await asyncpg.connect(schemas.dsn("payment"), server_settings={"search_path": "payment"})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def admin(schemas: Schemas) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(schemas.admin_dsn, server_settings={"search_path": "payment"})
+    yield connection
+    await connection.close()
+
+
+def make_ledger(database: Database) -> Ledger:
+    return Ledger(database=database, book=LedgerStore(database, load_queries("payment_svc")))
+
+
+def make_handler(database: Database) -> RecordedDonations:
+    partitions = Partitions(database, load_queries("mesh.events"))
+    return RecordedDonations(ledger=make_ledger(database), partitions=partitions)
