@@ -10,6 +10,7 @@ RPC_SECONDS = Histogram(
     "grpc_server_call_duration_seconds", "Time to answer a call", ["grpc_method", "grpc_status"], buckets=_SECONDS
 )
 RELAY_PUBLISHED = Counter("relay_published_events_total", "Events that the broker acknowledged", ["service"])
+RELAY_REPUBLISHED = Counter("relay_republished_events_total", "Events that were published again to heal", ["service"])
 RELAY_PENDING = Gauge("relay_pending", "Events of the last look that are not published yet", ["service"])
 RELAY_OLDEST_AGE_SECONDS = Gauge("relay_oldest_age_seconds", "Age of the oldest unpublished event", ["service"])
 CONSUMER_EVENTS = Counter("consumer_events_total", "Events by what became of them", ["consumer", "result"])

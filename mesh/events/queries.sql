@@ -25,8 +25,8 @@ WHERE holder = $1 AND lease = $2
 RETURNING lease;
 
 -- name: look
--- The log's present: newest epoch, whose cluster it belongs to, this cluster, its snapshot and day.
-SELECT epoch, epoch.system_identifier, (SELECT system_identifier::text FROM pg_control_system()) AS cluster,
+-- The log's present: newest epoch, its first day, whose cluster it belongs to, this cluster, its snapshot and day.
+SELECT epoch, (epoch.create_time AT TIME ZONE 'utc')::date AS epoch_day, epoch.system_identifier, (SELECT system_identifier::text FROM pg_control_system()) AS cluster,
        pg_current_snapshot()::text AS snapshot, (now() AT TIME ZONE 'utc')::date AS day
 FROM epoch ORDER BY epoch DESC LIMIT 1;
 
@@ -47,9 +47,14 @@ ORDER BY seq
 LIMIT $6;
 
 -- name: read_older_epochs
--- A page of everything that was written before this epoch, by sequence: re-published after a restore.
+-- A page of everything that was written before this epoch, by day and sequence, as the primary key has it: re-published
+-- after a restore.
 SELECT seq, tx::text::bigint AS tx, epoch, day, bucket, id, payload
-FROM event WHERE epoch < $1 AND seq > $2 ORDER BY seq LIMIT $3;
+FROM event WHERE epoch < $1 AND day >= $2 AND (day, seq) > ($2, $3) ORDER BY day, seq LIMIT $4;
+
+-- name: stop_writers
+-- Waits for those who are writing events and holds new ones off until the transaction ends. Readers go on.
+LOCK TABLE event IN SHARE MODE;
 
 -- name: open_epoch
 -- Begins an epoch on this cluster.
@@ -62,12 +67,18 @@ RETURNING epoch;
 SELECT make_partition($1, $2);
 
 -- name: record_failure
--- Counts a failed attempt and says how many there were; from $5 on the letter is dead.
+-- Counts a failed attempt and says how many there were; from $5 on the letter is dead. One that was closed as applied
+-- begins anew.
 INSERT INTO dead_letter (consumer, event_id, event, state, reason, attempts)
 VALUES ($1, $2, $3, CASE WHEN $5 <= 1 THEN 2 ELSE 1 END, $4, 1)
 ON CONFLICT (consumer, event_id) DO UPDATE
-SET attempts = dead_letter.attempts + 1, reason = excluded.reason, update_time = now(),
-    state = CASE WHEN dead_letter.state = 1 AND dead_letter.attempts + 1 >= $5 THEN 2 ELSE dead_letter.state END
+SET attempts = CASE dead_letter.state WHEN 3 THEN 1 ELSE dead_letter.attempts + 1 END,
+    reason = excluded.reason, update_time = now(),
+    state = CASE
+      WHEN dead_letter.state = 1 AND dead_letter.attempts + 1 >= $5 THEN 2
+      WHEN dead_letter.state = 3 THEN excluded.state
+      ELSE dead_letter.state
+    END
 RETURNING state, attempts;
 
 -- name: settle_failures

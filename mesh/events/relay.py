@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 import structlog
 from nats.errors import Error as NatsError
@@ -21,7 +23,7 @@ from nats.js.errors import NoStreamResponseError
 
 from mesh import metrics
 from mesh.errors import DependencyUnavailable, RequestInFlight
-from mesh.events.stream import LogRow, Window, make_stream, subject, windows
+from mesh.events.stream import PUBLISHES_PENDING_MAX, LogRow, Window, make_stream, subject, windows
 from mesh.postgres import Connection, Database, fetch_one
 
 PAGE = 5_000
@@ -68,6 +70,10 @@ class Relay:
         holder: str,
         shards: int,
         replicas: int,
+        page: int = PAGE,
+        lease_s: float = LEASE_S,
+        publish_timeout_s: float = PUBLISH_TIMEOUT_S,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._js = js
@@ -76,7 +82,12 @@ class Relay:
         self._holder = holder
         self._shards = shards
         self._replicas = replicas
+        self._page = page
+        self._lease_s = lease_s
+        self._publish_timeout_s = publish_timeout_s
+        self._monotonic = monotonic
         self._lease = 0
+        self._stored_at = 0.0
         self._wake = asyncio.Event()
         self.failure = ""
 
@@ -115,24 +126,28 @@ class Relay:
             _log.warning("the stream is gone; making it again", service=self._service)
         except (DependencyUnavailable, RequestInFlight, NatsError, TimeoutError) as error:
             _log.warning("relay waits", service=self._service, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a relay that ends silently is worse than one that fails aloud
+            _log.error("relay failed", service=self._service, exc_info=error)
+            self.failure = type(error).__name__
 
     async def _work(self) -> None:
         """Takes the lease and publishes until something fails."""
         position = await self._take_lease()
         if position is None:
+            self.failure = ""
             return
         await make_stream(self._js, service=self._service, replicas=self._replicas)
-        self.failure = ""
-        stored_at = asyncio.get_running_loop().time()
         while True:
             self._wake.clear()
-            moved = await self.drain(position)
-            now = asyncio.get_running_loop().time()
-            if moved == position and now - stored_at > HEARTBEAT_S:
-                await self._store(position)
-                stored_at = now
-            position = moved
+            position = await self.drain(position)
+            self.failure = ""
+            await self._beat(position)
             await self._rest()
+
+    async def _beat(self, position: Position) -> None:
+        """Prolongs the lease where no page has done so; others' transactions move the position without a page."""
+        if self._monotonic() - self._stored_at > HEARTBEAT_S:
+            await self._store(position)
 
     async def _rest(self) -> None:
         try:
@@ -143,10 +158,11 @@ class Relay:
 
     async def _take_lease(self) -> Position | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(self._queries["take_lease"], self._holder, LEASE_S)
+            row = await connection.fetchrow(self._queries["take_lease"], self._holder, self._lease_s)
         if row is None:
             return None
         self._lease = row["lease"]
+        self._stored_at = self._monotonic()
         return Position(row["epoch"], row["from_snapshot"], row["to_snapshot"], row["last_seq"], row["day"])
 
     async def drain(self, position: Position) -> Position:
@@ -160,12 +176,14 @@ class Relay:
             look = await fetch_one(connection, self._queries["look"])
         self._demand_same_cluster(look, position)
         if look["epoch"] != position.epoch:
-            position = await self._republish_older(look["epoch"], look["day"])
-        if position.to_snapshot == position.from_snapshot:
-            if look["snapshot"] == position.from_snapshot:
-                return position
-            position = replace(position, to_snapshot=look["snapshot"], last_seq=0)
-        return await self._drain_pages(position, look["day"])
+            await self._republish_older(position, look["epoch"])
+            position = await self._enter_epoch(look["epoch"], look["epoch_day"])
+        if position.to_snapshot != position.from_snapshot:
+            # A drain that is resumed: `to` is as old as the position, and so is the day up to which it reads.
+            return await self._drain_pages(position, position.day)
+        if look["snapshot"] == position.from_snapshot:
+            return position
+        return await self._drain_pages(replace(position, to_snapshot=look["snapshot"], last_seq=0), look["day"])
 
     async def _drain_pages(self, position: Position, day: datetime.date) -> Position:
         found = False
@@ -175,7 +193,7 @@ class Relay:
                 found = True
                 await self._publish(rows)
                 position = replace(position, last_seq=rows[-1].seq)
-            if len(rows) < PAGE:
+            if len(rows) < self._page:
                 break
             await self._store(position)
         position = replace(position, from_snapshot=position.to_snapshot, last_seq=0, day=day)
@@ -192,33 +210,51 @@ class Relay:
                 position.day,
                 position.last_seq,
                 position.epoch,
-                PAGE,
+                self._page,
             )
         rows = [log_row(record) for record in records]
         metrics.RELAY_PENDING.labels(self._service).set(len(rows))
+        metrics.RELAY_OLDEST_AGE_SECONDS.labels(self._service).set(_age_s(rows[0].event_id) if rows else 0)
         return rows
 
-    async def _republish_older(self, epoch: int, day: datetime.date) -> Position:
+    async def _republish_older(self, position: Position, epoch: int) -> None:
         """After a restore nobody knows what the broker has seen: everything older is published again."""
-        last_seq = 0
+        day, last_seq = _EPOCH_DAY, 0
         while True:
             async with self._database.connection() as connection:
-                records = await connection.fetch(self._queries["read_older_epochs"], epoch, last_seq, PAGE)
+                records = await connection.fetch(self._queries["read_older_epochs"], epoch, day, last_seq, self._page)
             if not records:
-                break
-            await self._publish([log_row(record) for record in records])
-            last_seq = records[-1]["seq"]
-        position = Position(epoch, "3:3:", "3:3:", 0, day - datetime.timedelta(days=1))
+                return
+            # The broker would swallow ids that it has seen in the last minutes.
+            await self._publish([log_row(record) for record in records], suffix=f":r{epoch}")
+            metrics.RELAY_REPUBLISHED.labels(self._service).inc(len(records))
+            day, last_seq = records[-1]["day"], records[-1]["seq"]
+            await self._store(position)
+
+    async def _enter_epoch(self, epoch: int, day: datetime.date) -> Position:
+        """The epoch's beginning: nothing of it has been published, however long ago it was opened."""
+        position = Position(epoch, "3:3:", "3:3:", 0, day)
         await self._store(position)
         return position
 
-    async def _publish(self, rows: Sequence[LogRow]) -> None:
+    async def _publish(self, rows: Sequence[LogRow], *, suffix: str = "") -> None:
         """Publishes rows and waits for every acknowledgement; `duplicate` is one."""
-        packed = list(windows(rows, shards=self._shards))
-        async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-            for acknowledgement in [await self._send(window) for window in packed]:
-                await acknowledgement
+        packed = list(windows(rows, shards=self._shards, suffix=suffix))
+        for first in range(0, len(packed), PUBLISHES_PENDING_MAX):
+            await self._publish_windows(packed[first : first + PUBLISHES_PENDING_MAX])
         metrics.RELAY_PUBLISHED.labels(self._service).inc(len(rows))
+
+    async def _publish_windows(self, packed: Sequence[Window]) -> None:
+        sent: list[asyncio.Future[Any]] = []
+        try:
+            async with asyncio.timeout(self._publish_timeout_s):
+                for window in packed:
+                    sent.append(await self._send(window))  # noqa: PERF401 - those sent before a failure are cancelled
+                await asyncio.gather(*sent)
+        finally:
+            # nats-py keeps a place for each until it is answered, and has a bounded number of them.
+            for acknowledgement in sent:
+                acknowledgement.cancel()
 
     async def _send(self, window: Window) -> asyncio.Future[Any]:
         return await self._js.publish_async(
@@ -238,10 +274,11 @@ class Relay:
                 position.to_snapshot,
                 position.last_seq,
                 position.day,
-                LEASE_S,
+                self._lease_s,
             )
         if kept is None:
             raise LeaseLost
+        self._stored_at = self._monotonic()
 
     async def _give_up(self) -> None:
         try:
@@ -262,6 +299,11 @@ def _xmax(snapshot: str) -> int:
     return int(snapshot.split(":")[1])
 
 
+def _age_s(event_id: UUID) -> float:
+    """Event ids are UUIDv7: their first 48 bits are milliseconds since 1970."""
+    return max(0.0, time.time() - (event_id.int >> 80) / 1000)
+
+
 def log_row(record: Any) -> LogRow:
     """A row as SQL returns it."""
     day = (record["day"] - _EPOCH_DAY).days
@@ -271,5 +313,10 @@ def log_row(record: Any) -> LogRow:
 
 
 async def open_epoch(connection: Connection, queries: Mapping[str, str], *, reason: str) -> int:
-    """Begins an epoch after a restore; the relay then publishes everything again, and consumers drop what they know."""
-    return int(await connection.fetchval(queries["open_epoch"], reason))
+    """Begins an epoch after a restore; the relay then publishes everything again, and consumers drop what they know.
+
+    Waits for the transactions that are writing events, so that none writes into the old epoch after this one has begun.
+    """
+    async with connection.transaction():
+        await connection.execute(queries["stop_writers"])
+        return int(await connection.fetchval(queries["open_epoch"], reason))

@@ -105,8 +105,8 @@ async def make_stream(js: JetStreamContext, *, service: str, replicas: int) -> N
         await js.add_stream(config)
 
 
-def windows(rows: Iterable[LogRow], *, shards: int) -> Iterator[Window]:
-    """Packs rows into windows of one shard each, in the order of the log."""
+def windows(rows: Iterable[LogRow], *, shards: int, suffix: str = "") -> Iterator[Window]:
+    """Packs rows into windows of one shard each, in the order of the log; `suffix` ends their message ids."""
     by_shard: dict[int, list[tuple[UUID, bytes]]] = {}
     sizes: dict[int, int] = {}
     for row in rows:
@@ -114,16 +114,17 @@ def windows(rows: Iterable[LogRow], *, shards: int) -> Iterator[Window]:
         framed = _frame(row)
         waiting = by_shard.setdefault(shard, [])
         if waiting and (len(waiting) == WINDOW_EVENTS_MAX or sizes[shard] + len(framed) > WINDOW_BYTES_MAX):
-            yield _window(shard, waiting)
+            yield _window(shard, waiting, suffix)
             waiting = by_shard[shard] = []
         sizes[shard] = len(framed) + (sizes[shard] if waiting else 0)
         waiting.append((row.event_id, framed))
     for shard, waiting in by_shard.items():
-        yield _window(shard, waiting)
+        yield _window(shard, waiting, suffix)
 
 
-def _window(shard: int, waiting: Sequence[tuple[UUID, bytes]]) -> Window:
-    return Window(shard, _message_id([event_id for event_id, _ in waiting]), b"".join(f for _, f in waiting), len(waiting))
+def _window(shard: int, waiting: Sequence[tuple[UUID, bytes]], suffix: str) -> Window:
+    message_id = _message_id([event_id for event_id, _ in waiting]) + suffix
+    return Window(shard, message_id, b"".join(framed for _, framed in waiting), len(waiting))
 
 
 def _message_id(event_ids: Sequence[UUID]) -> str:

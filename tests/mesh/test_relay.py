@@ -1,0 +1,638 @@
+"""The relay: everything that was committed, nothing that was not, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from giving.common.v1.event_pb2 import Event
+
+from cli.servers.nats import Nats, nats
+from cli.servers.postgres import Postgres, postgres
+from mesh.events.relay import LeaseLost, Relay, XidsRestarted, open_epoch
+from mesh.events.stream import make_stream
+from mesh.postgres import open_database
+from tests.support.log import QUERIES, Log, fact, open_log, running
+from tests.support.schemas import PASSWORD, make_database
+from tests.support.waiting import until
+
+
+class Abandoned(Exception):  # noqa: N818 - rolls a transaction back
+    """Thrown inside a transaction so that it is rolled back."""
+
+
+async def lease_ends(log: Log) -> None:
+    await log.as_admin("UPDATE relay SET expire_time = now() - interval '1 second'")
+
+
+# What is published
+
+
+@pytest.mark.requirement("EVT-1")
+async def test_an_event_of_a_rolled_back_transaction_is_never_published(log: Log) -> None:
+    with pytest.raises(Abandoned):
+        async with log.database.transaction() as connection:
+            await log.write(fact(), fact(), connection=connection)
+            raise Abandoned
+    kept = await log.write(fact())
+    relay = log.relay()
+
+    await relay.drain(await log.begin(relay))
+
+    assert await log.published() == kept
+
+
+@pytest.mark.requirement("EVT-1")
+async def test_an_event_of_a_rolled_back_savepoint_is_never_published(log: Log) -> None:
+    async with log.database.transaction() as connection:
+        kept = await log.write(fact(), connection=connection)
+        with pytest.raises(Abandoned):
+            async with connection.transaction():
+                await log.write(fact(), connection=connection)
+                raise Abandoned
+        async with connection.transaction():
+            kept += await log.write(fact(), connection=connection)
+    relay = log.relay(shards=1)
+
+    await relay.drain(await log.begin(relay))
+
+    assert await log.published() == kept
+
+
+@pytest.mark.requirement("EVT-3")
+async def test_a_transaction_with_an_earlier_sequence_that_commits_later_is_published(log: Log) -> None:
+    relay = log.relay()
+    position = await log.begin(relay)
+    async with log.database.transaction() as early:
+        slow = await log.write(fact("early"), connection=early)
+        quick = await log.write(fact("late"))
+        position = await relay.drain(position)
+        assert await log.published() == quick
+        position = await relay.drain(position)
+
+    await relay.drain(position)
+
+    assert await log.published() == quick + slow
+
+
+@pytest.mark.requirement("EVT-3")
+async def test_an_unrelated_open_transaction_stalls_nothing(log: Log) -> None:
+    relay = log.relay()
+    position = await log.begin(relay)
+    written = []
+    async with log.database.transaction() as unrelated:
+        await unrelated.execute("SELECT pg_current_xact_id()")
+        for _ in range(3):
+            written += await log.write(fact())
+            position = await relay.drain(position)
+            assert await log.published() == written
+
+
+@pytest.mark.requirement("EVT-3")
+async def test_events_without_end_are_read_once_while_nothing_else_happens(log: Log) -> None:
+    relay = log.relay()
+    written = await log.write(fact(), fact())
+    position = await relay.drain(await log.begin(relay))
+    for _ in range(3):
+        position = await relay.drain(position)
+
+    assert sorted(await log.published()) == sorted(written)
+
+
+@pytest.mark.requirement("EVT-1", "EVT-3")
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_random_writers_lose_nothing_and_invent_nothing(postgres_server: Postgres, nats_server: Nats, seed: int) -> None:
+    async with open_log(postgres_server.dsn, nats_server.url, pool_max=16) as log:
+        storm = Storm(log, random.Random(seed))
+        await storm.run(writers=8, transactions=30)
+
+        published = Counter(await log.published())
+
+        assert set(published) == storm.committed
+        assert max(published.values()) == 1
+
+
+class Storm:
+    """Writers that commit, roll back and stall at random, beside a relay that drains all the while."""
+
+    def __init__(self, log: Log, chance: random.Random) -> None:
+        self._log = log
+        self._chance = chance
+        self._drains = asyncio.Condition()
+        self._drained = 0
+        self.committed: set[UUID] = set()
+
+    async def run(self, *, writers: int, transactions: int) -> None:
+        relay = self._log.relay(page=3)
+        position = await self._log.begin(relay)
+        work = asyncio.gather(*(self._write(transactions) for _ in range(writers)))
+        while not work.done():
+            position = await relay.drain(position)
+            await self._note_drain()
+            await asyncio.sleep(0)
+        await work
+        await relay.drain(position)
+
+    async def _note_drain(self) -> None:
+        async with self._drains:
+            self._drained += 1
+            self._drains.notify_all()
+
+    async def _stall(self) -> None:
+        goal = self._drained + self._chance.randint(1, 3)
+        async with self._drains:
+            await self._drains.wait_for(lambda: self._drained >= goal)
+
+    async def _write(self, transactions: int) -> None:
+        for _ in range(transactions):
+            try:
+                async with self._log.database.transaction() as connection:
+                    written = await self._steps(connection)
+            except Abandoned:
+                continue
+            self.committed.update(written)
+
+    async def _steps(self, connection: Any) -> list[UUID]:
+        written: list[UUID] = []
+        for _ in range(self._chance.randint(1, 3)):
+            step = self._chance.random()
+            if step < 0.2:
+                await self._stall()
+            if step < 0.4:
+                await self._lose_a_savepoint(connection)
+            written += await self._log.write(*[fact() for _ in range(self._chance.randint(1, 3))], connection=connection)
+        if self._chance.random() < 0.2:
+            raise Abandoned
+        return written
+
+    async def _lose_a_savepoint(self, connection: Any) -> None:
+        try:
+            async with connection.transaction():
+                await self._log.write(fact(), connection=connection)
+                raise Abandoned
+        except Abandoned:
+            return
+
+
+# Where it stands
+
+
+@pytest.mark.requirement("EVT-3")
+async def test_the_position_survives_a_restart_in_the_middle_of_a_drain(log: Log) -> None:
+    written = [await log.write(fact()) for _ in range(10)]
+    halting = log.relay(page=3)
+    position = await log.begin(halting)
+    sent = 0
+    publish = halting._publish
+
+    async def publish_two_pages(rows: Any, **more: Any) -> None:
+        nonlocal sent
+        sent += 1
+        if sent > 2:
+            raise Abandoned
+        await publish(rows, **more)
+
+    halting._publish = publish_two_pages  # type: ignore[method-assign] # the crash
+    with pytest.raises(Abandoned):
+        await halting.drain(position)
+    assert len(await log.published()) == 6
+    await lease_ends(log)
+
+    fresh = log.relay(holder="second", page=3, shards=1)
+    await fresh.drain(await log.begin(fresh))
+
+    assert sorted(await log.published()) == sorted(event_id for ids in written for event_id in ids)
+
+
+@pytest.mark.requirement("EVT-3", "EVT-4")
+async def test_a_drain_that_is_resumed_days_later_loses_none_of_the_days_between(log: Log) -> None:
+    relay = log.relay(page=2)
+    position = await log.begin(relay)
+    first = [await log.write(fact()) for _ in range(3)]
+    look = await log.row(QUERIES["look"])
+    async with log.database.connection() as connection:
+        # As a relay leaves it that was stopped in the middle of a drain five days ago.
+        await connection.execute(
+            "UPDATE relay SET to_snapshot = $1::text::pg_snapshot, day = day - 5 WHERE only_row", look["snapshot"]
+        )
+    between = await log.write(fact())
+    await log.as_admin("SELECT make_partition('event', current_date - 4)")
+    await log.as_admin("UPDATE event SET day = day - 4")
+
+    position = await relay._take_lease()  # type: ignore[assignment]
+    position = await relay.drain(position)
+    await relay.drain(position)
+
+    assert sorted(await log.published()) == sorted([event_id for ids in first for event_id in ids] + between)
+
+
+@pytest.mark.requirement("EVT-2")
+async def test_what_was_published_but_not_stored_is_published_again_under_the_same_ids(log: Log) -> None:
+    await log.write(*[fact() for _ in range(5)])
+    relay = log.relay()
+    position = await log.begin(relay)
+    await lease_ends(log)
+    thief = log.relay(holder="second")
+    stolen = await log.begin(thief)
+    with pytest.raises(LeaseLost):
+        await relay.drain(position)
+    before = await log.messages()
+
+    await thief.drain(stolen)
+
+    assert await log.messages() == before
+    assert len(await log.published()) == 5
+
+
+# Who works
+
+
+@pytest.mark.requirement("EVT-8")
+async def test_one_relay_works_and_the_other_takes_over_when_the_lease_ends(log: Log) -> None:
+    first, second = log.relay(), log.relay(holder="second")
+    await log.begin(first)
+    assert await second._take_lease() is None
+
+    await lease_ends(log)
+
+    assert await second._take_lease() is not None
+    assert await first._take_lease() is None
+
+
+@pytest.mark.requirement("EVT-8")
+async def test_a_relay_that_ends_hands_over_at_once(log: Log) -> None:
+    async with running(log.relay(lease_s=3600.0).run()):
+        first = await log.write(fact())
+        await until(lambda: published_or_none(log), holds=lambda found: found == first)
+
+    assert await log.relay(holder="second")._take_lease() is not None
+
+
+@pytest.mark.requirement("EVT-8")
+async def test_a_paused_holder_whose_lease_was_taken_stores_nothing(log: Log) -> None:
+    paused = log.relay()
+    position = await log.begin(paused)
+    await lease_ends(log)
+    await log.begin(log.relay(holder="second"))
+    stored = await log.row("SELECT * FROM relay")
+
+    with pytest.raises(LeaseLost):
+        await paused._store(position)
+
+    assert await log.row("SELECT * FROM relay") == stored
+
+
+@pytest.mark.requirement("EVT-8")
+async def test_a_relay_keeps_its_lease_while_only_others_write(log: Log) -> None:
+    """Transaction ids move on with every writer of the cluster; the heartbeat must not wait for silence."""
+    clock = Ticks()
+    relay = log.relay(monotonic=clock)
+    position = await log.begin(relay)
+    await lease_ends(log)
+    await log.as_admin("SELECT pg_current_xact_id()")
+
+    clock.now += 2
+    await relay._beat(await relay.drain(position))
+
+    assert (await log.row("SELECT expire_time > now() AS held FROM relay"))["held"]
+
+
+class Ticks:
+    """Monotonic time that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.requirement("EVT-8")
+async def test_two_running_relays_publish_everything_once(log: Log) -> None:
+    relays = [log.relay(holder=name) for name in ("one", "two")]
+    async with running(*(relay.run() for relay in relays)):
+        written = []
+        for _ in range(20):
+            written += await log.write(fact())
+            relays[1].wake()
+        found = await until(lambda: published_or_none(log), holds=lambda ids: len(ids) >= len(written))
+
+    assert sorted(found) == sorted(written)
+
+
+async def published_or_none(log: Log) -> list[UUID]:
+    if not await stream_exists(log):
+        return []
+    return await log.published()
+
+
+async def stream_exists(log: Log) -> bool:
+    return log.stream in [info.config.name for info in await log.client.jetstream().streams_info()]
+
+
+# Dump and restore
+
+
+@pytest.fixture
+async def other_cluster(tmp_path: Path) -> AsyncIterator[Postgres]:
+    async with postgres(tmp_path) as server:
+        yield server
+
+
+async def program(server: Postgres, name: str, *arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(str(server._place.program(name)), *arguments)
+    assert await process.wait() == 0
+
+
+@pytest.mark.requirement("EVT-1", "EVT-3")
+async def test_a_restored_log_stops_the_relay_until_an_epoch_is_opened(
+    log: Log, other_cluster: Postgres, tmp_path: Path
+) -> None:
+    before = await log.write(fact(), fact())
+    relay = log.relay()
+    await relay.drain(await log.begin(relay))
+    dump = tmp_path / "dump"
+    await program(other_cluster, "pg_dump", "-Fc", "-f", str(dump), log.schemas.admin_dsn)
+    restored = await make_database(other_cluster.dsn, "donation_svc")
+    await program(other_cluster, "pg_restore", "--clean", "--if-exists", "-d", restored.admin_dsn, str(dump))
+
+    async with open_database(restored.dsn("donation"), schema="donation", pool_max=4, application="test") as database:
+        elsewhere = Log(restored, database, log.client, service=log.service)
+        after = await elsewhere.write(fact())
+        relay = elsewhere.relay(holder="second")
+        await lease_ends(elsewhere)
+        position = await elsewhere.begin(relay)
+        with pytest.raises(XidsRestarted):
+            await relay.drain(position)
+        assert await log.published() == before
+
+        connection = await asyncpg.connect(restored.admin_dsn, server_settings={"search_path": "donation"})
+        assert await open_epoch(connection, QUERIES, reason="restored") == 2
+        await connection.close()
+        later = await elsewhere.write(fact())
+        await relay.drain(await relay.drain(position))
+
+    assert set(await log.published()) == {*before, *after, *later}
+    assert Counter(await log.published())[before[0]] == 2, "an id that the broker has seen may not swallow the repetition"
+
+
+@pytest.mark.requirement("EVT-1")
+async def test_transaction_ids_below_the_position_stop_the_relay(log: Log) -> None:
+    relay = log.relay()
+    position = await log.begin(relay)
+    async with log.database.connection() as connection:
+        await connection.execute(
+            "UPDATE relay SET from_snapshot = '9000000000:9000000000:', to_snapshot = '9000000000:9000000000:'"
+        )
+    position = await relay._take_lease()  # type: ignore[assignment]
+
+    with pytest.raises(XidsRestarted):
+        await relay.drain(position)
+
+
+async def test_a_stopped_relay_says_so_until_it_works_again(log: Log) -> None:
+    await log.as_admin("UPDATE epoch SET system_identifier = '1'")
+    relay = log.relay()
+    failures = []
+
+    async def healthy() -> str:
+        failures.append(relay.failure)
+        return relay.failure
+
+    async with running(relay.run()):
+        await until(healthy)
+        failures.clear()
+        # A second attempt stops like the first one, and is never taken for healthy in between.
+        await until(lambda: attempts(log), holds=lambda count: count >= 3)
+        assert all(failures)
+        await log.as_admin("UPDATE epoch SET system_identifier = (SELECT system_identifier::text FROM pg_control_system())")
+        await until(healthy, holds=lambda failure: not failure)
+    await relay.healthy()
+
+
+async def attempts(log: Log) -> int:
+    """How often the lease was taken or prolonged: the row's versions."""
+    found = await log.row("SELECT expire_time FROM relay")
+    _SEEN.setdefault(log.service, set()).add(found["expire_time"])
+    return len(_SEEN[log.service])
+
+
+_SEEN: dict[str, set[datetime.datetime]] = {}
+
+
+async def test_a_republication_keeps_the_lease_and_takes_pages_of_every_day(log: Log) -> None:
+    written = [await log.write(fact()) for _ in range(7)]
+    await log.as_admin("SELECT make_partition('event', current_date - 40)")
+    await log.as_admin("UPDATE event SET day = current_date - 40 WHERE seq % 2 = 0")
+    await log.as_admin("INSERT INTO epoch SELECT 2, system_identifier, 'test' FROM epoch")
+    relay = log.relay(page=2)
+    position = await log.begin(relay)
+    await lease_ends(log)
+
+    await relay._republish_older(position, 2)
+
+    assert sorted(await log.published()) == sorted(event_id for ids in written for event_id in ids)
+    assert (await log.row("SELECT expire_time > now() AS held FROM relay"))["held"]
+
+
+async def test_a_republication_that_lost_its_lease_stops_at_the_next_page(log: Log) -> None:
+    for _ in range(6):
+        await log.write(fact())
+    await log.as_admin("INSERT INTO epoch SELECT 2, system_identifier, 'test' FROM epoch")
+    relay = log.relay(page=2)
+    position = await log.begin(relay)
+    await lease_ends(log)
+    await log.begin(log.relay(holder="second"))
+
+    with pytest.raises(LeaseLost):
+        await relay._republish_older(position, 2)
+
+    assert len(await log.published()) == 2
+
+
+async def test_an_epoch_waits_for_writers_so_that_none_writes_into_the_old_one_afterwards(log: Log) -> None:
+    admin = await asyncpg.connect(log.schemas.admin_dsn, server_settings={"search_path": "donation"})
+    try:
+        async with log.database.transaction() as connection:
+            await log.write(fact(), connection=connection)
+            opening = asyncio.create_task(open_epoch(admin, QUERIES, reason="test"))
+            waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid = $1"
+            await until(lambda: log.row(waits, admin.get_server_pid()))
+        assert await opening == 2
+        await log.write(fact())
+        assert [row["epoch"] for row in await admin.fetch("SELECT epoch FROM event ORDER BY seq")] == [1, 2]
+    finally:
+        await admin.close()
+
+
+# What surrounds it
+
+
+async def test_tomorrows_partition_exists_before_tomorrow(log: Log) -> None:
+    found = await log.row("SELECT to_regclass('event_' || to_char(current_date + 1, 'YYYY_MM_DD')) AS tomorrow")
+    assert found["tomorrow"]
+
+
+@pytest.mark.requirement("EVT-5")
+async def test_a_stream_that_was_deleted_is_made_again(log: Log) -> None:
+    relay = log.relay()
+    async with running(relay.run()):
+        await log.write(fact())
+        await until(lambda: published_or_none(log))
+        await log.client.jetstream().delete_stream(log.stream)
+        later = await log.write(fact())
+        relay.wake()
+
+        await until(lambda: published_or_none(log), holds=lambda found: set(later) <= set(found))
+
+
+@pytest.mark.requirement("EVT-4")
+async def test_what_was_written_while_the_broker_was_away_is_published_on_its_return(
+    postgres_server: Postgres, tmp_path: Path
+) -> None:
+    async with nats(tmp_path) as broker, open_log(postgres_server.dsn, broker.url) as log:
+        relay = log.relay(page=10)
+        async with running(relay.run()):
+            written = await log.write(fact())
+            await until(lambda: published_or_none(log))
+            await broker.kill()
+            for _ in range(25):
+                written += await log.write(fact())
+                relay.wake()
+            await broker.start()
+
+            found = await until(lambda: published_or_none(log), holds=lambda ids: len(set(ids)) == len(written))
+            assert set(found) == set(written)
+
+
+async def test_publishes_that_are_never_answered_do_not_pile_up(log: Log) -> None:
+    """nats-py holds a place for each until it is answered; without places the relay would stand still for ever."""
+    js = log.client.jetstream()
+    relay = log.relay(publish_timeout_s=0.05)
+    relay._js = js
+    await log.begin(relay)
+    await log.client.jetstream().delete_stream(log.stream)
+    # Somebody listens, so there is no "no responders", and nobody answers.
+    deaf = await log.client.subscribe(f"giving.{log.service}.v1.*")
+    await log.write(fact(bucket=0), fact(bucket=1))
+
+    position = await relay._take_lease()
+    assert position is not None
+    with pytest.raises(TimeoutError):
+        await relay.drain(position)
+    await asyncio.sleep(0)
+
+    assert js.publish_async_pending() == 0
+    await deaf.unsubscribe()
+
+
+async def test_a_defect_does_not_end_the_relay_silently(log: Log) -> None:
+    relay = log.relay(queries={**QUERIES, "look": "SELECT no_such_column"})
+    async with running(relay.run()):
+
+        async def failure() -> str:
+            return relay.failure
+
+        assert "UndefinedColumn" in await until(failure)
+        relay._queries = QUERIES
+        written = await log.write(fact())
+        await until(lambda: published_or_none(log), holds=lambda found: found == written)
+        assert not relay.failure
+
+
+@pytest.mark.requirement("EVT-2")
+async def test_events_carry_what_only_the_log_knows(log: Log) -> None:
+    written = await log.write(fact("word"))
+    relay = log.relay()
+    await relay.drain(await log.begin(relay))
+    row = await log.row("SELECT tx::text::bigint AS tx, epoch, day FROM event")
+
+    [(message_id, window)] = await log.messages()
+
+    event: Event = window.events[0]
+    assert message_id == str(written[0])
+    assert (event.tx, event.epoch, event.correlation_id) == (row["tx"], row["epoch"], "word")
+    assert datetime.date(1970, 1, 1) + datetime.timedelta(days=event.day) == row["day"]
+
+
+async def test_making_a_stream_twice_changes_nothing(log: Log) -> None:
+    for _ in range(2):
+        await make_stream(log.client.jetstream(), service=log.service, replicas=1)
+    assert await stream_exists(log)
+
+
+# How it reads
+
+
+@pytest.mark.requirement("EVT-3")
+async def test_a_page_is_read_by_indexes_however_large_the_log_is(log: Log) -> None:
+    await grow(log, days=60, a_day=1_700)
+    before = (await log.row("SELECT pg_current_snapshot()::text AS snapshot"))["snapshot"]
+    async with log.database.transaction() as open_one:
+        await log.write(fact(), connection=open_one)
+        await log.as_admin("SELECT pg_current_xact_id()")
+        start = (await log.row("SELECT pg_current_snapshot()::text AS snapshot"))["snapshot"]
+        await log.write(fact())
+    end = (await log.row("SELECT pg_current_snapshot()::text AS snapshot"))["snapshot"]
+    assert start.split(":")[2], "a transaction was in progress"
+
+    for first in (before, start):
+        print(await plan(log, first, end))
+        assert scans(await plan(log, first, end)) == {"Index Scan"}
+
+
+async def grow(log: Log, *, days: int, a_day: int) -> None:
+    """Fills days of the past, each by several transactions."""
+    connection = await asyncpg.connect(log.schemas.admin_dsn, server_settings={"search_path": "donation"})
+    insert = (
+        "INSERT INTO event (day, epoch, id, bucket, payload) "
+        "SELECT current_date - $1::int, 1, gen_random_uuid(), n % 1024, '\\x00' FROM generate_series(1, $2) AS n"
+    )
+    try:
+        for ago in range(days, -1, -1):
+            await connection.execute("SELECT make_partition('event', current_date - $1::int)", ago)
+            for _ in range(5):
+                await connection.execute(insert, ago, a_day // 5)
+        await connection.execute("ANALYZE event")
+    finally:
+        await connection.close()
+
+
+async def plan(log: Log, first: str, last: str) -> Any:
+    """The plan that a session has settled on after it ran the statement often."""
+    types = "text, text, date, bigint, integer, integer"
+    async with log.database.connection() as connection:
+        await connection.execute(f"PREPARE read_page ({types}) AS {QUERIES['read_page'].rstrip(';')}")
+        arguments = f"'{first}', '{last}', current_date, 0, 1, 5000"
+        for _ in range(8):
+            rows = await connection.fetch(f"EXECUTE read_page({arguments})")
+        assert len(rows) <= 2
+        found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE read_page({arguments})")
+        await connection.execute("DEALLOCATE read_page")
+    return found
+
+
+def scans(found: Any) -> set[str]:
+    import json  # noqa: PLC0415
+
+    kinds: set[str] = set()
+
+    def walk(node: dict[str, Any]) -> None:
+        kind = node["Node Type"].replace("Only ", "").replace("Bitmap Heap", "Index").replace("Bitmap Index", "Index")
+        if "Relation Name" in node:
+            kinds.add(kind)
+        for child in node.get("Plans", ()):
+            walk(child)
+
+    walk(json.loads(found)[0]["Plan"])
+    return kinds
+
+
