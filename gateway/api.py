@@ -13,7 +13,7 @@ from gateway.exchange import Answer, Exchange, Receive, Scope, Send
 from gateway.metrics import Metrics
 from gateway.pack import pack
 from gateway.pages import Page
-from gateway.problems import MethodNotAllowed, problem
+from gateway.problems import problem
 from gateway.transcode.routes import Match, Routes
 from mesh.errors import Internal, Refusal
 
@@ -72,20 +72,14 @@ class Edge:
         if preflight:
             return preflight
         if page:
-            return await _open(page, exchange)
+            exchange.route = exchange.path.decode("latin-1")
+            return await page(exchange)
         match = self._routes.find(exchange)
         exchange.route = match.route.template.text
         return await self._handle(match, exchange)
 
     def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         return [(b"x-request-id", exchange.correlation_id.encode()), *_SECURITY, *self._cors.headers(exchange)]
-
-
-async def _open(page: Page, exchange: Exchange) -> Answer:
-    exchange.route = exchange.path.decode("latin-1")
-    if exchange.method not in _PAGE_METHODS:
-        raise MethodNotAllowed(allow=", ".join(_PAGE_METHODS))
-    return await page(exchange)
 
 
 async def _send(answer: Answer, exchange: Exchange, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
