@@ -68,8 +68,7 @@ class Edge:
 
     async def _route(self, exchange: Exchange) -> Answer | Stream:
         page = self._pages.get(exchange.path)
-        preflight = self._cors.preflight(exchange, _PAGE_METHODS if page else self._routes.methods(exchange.path))
-        if preflight:
+        if exchange.method == "OPTIONS" and (preflight := self._preflight(exchange, page)):
             return preflight
         if page:
             exchange.route = exchange.path.decode("latin-1")
@@ -77,6 +76,9 @@ class Edge:
         match = self._routes.find(exchange)
         exchange.route = match.route.template.text
         return await self._handle(match, exchange)
+
+    def _preflight(self, exchange: Exchange, page: Page | None) -> Answer | None:
+        return self._cors.preflight(exchange, _PAGE_METHODS if page else self._routes.methods(exchange.path))
 
     def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         return [(b"x-request-id", exchange.correlation_id.encode()), *_SECURITY, *self._cors.headers(exchange)]

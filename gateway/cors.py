@@ -20,8 +20,8 @@ class Cors:
         self._origins = frozenset(origins)
 
     def preflight(self, exchange: Exchange, methods: Sequence[str]) -> Answer | None:
-        """The answer to a preflight of a listed origin; None for anything else."""
-        if exchange.method != "OPTIONS" or not exchange.header(b"access-control-request-method"):
+        """The answer to an OPTIONS request that is a preflight of a listed origin; None for anything else."""
+        if not exchange.header(b"access-control-request-method"):
             return None
         if exchange.header(b"origin") not in self._origins or not methods:
             return None
