@@ -11,7 +11,7 @@ from prometheus_client import Gauge
 
 from gateway.convert import Readers
 from gateway.exchange import Answer, Exchange, Send
-from gateway.identity import Doorkeeper
+from gateway.identity import Doorkeeper, call_of
 from gateway.sse.bridge import Bridge
 from gateway.sse.outlet import Outlet, ReaderGoneError
 from gateway.transcode.bind import bind
@@ -77,7 +77,7 @@ class Streams:
 
     async def _open(self, match: Match, exchange: Exchange) -> Reading:
         method = match.route.method
-        call = self._doorkeeper.call(exchange, method)
+        call = call_of(exchange, method, self._doorkeeper.identify(exchange))
         request = await bind(match, self._readers.of(method.descriptor.input_type), exchange)
         _resume(request, exchange.header(b"last-event-id"))
         local = self._local.get(method.path)

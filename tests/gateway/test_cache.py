@@ -65,7 +65,7 @@ def cache(aggregator, stopwatch, hits):
 
 
 async def read(cache, campaign_id=CAMPAIGN_ID):
-    return await cache.answer(GetTotalsRequest(campaign_id=campaign_id), None)
+    return await cache.answer(GetTotalsRequest(campaign_id=campaign_id), lambda: None)
 
 
 @pytest.mark.requirement("TOT-2")
