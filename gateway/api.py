@@ -36,9 +36,7 @@ Handle: TypeAlias = Callable[[Match, Exchange], Awaitable[Answer | Stream]]
 class Edge:
     """Turns every request into exactly one answer, every failure into a problem document."""
 
-    def __init__(
-        self, *, pages: dict[bytes, Page], routes: Routes, handle: Handle, cors: Cors, metrics: Metrics
-    ) -> None:
+    def __init__(self, *, pages: dict[bytes, Page], routes: Routes, handle: Handle, cors: Cors, metrics: Metrics) -> None:
         self._pages = pages
         self._routes = routes
         self._handle = handle

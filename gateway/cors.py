@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from gateway.exchange import Answer, Exchange
 
-_ALLOWED_HEADERS = (
-    b"authorization, content-type, idempotency-key, if-none-match, last-event-id, traceparent, x-request-id"
-)
+_ALLOWED_HEADERS = b"authorization, content-type, idempotency-key, if-none-match, last-event-id, traceparent, x-request-id"
 _EXPOSED_HEADERS = b"etag, idempotent-replayed, location, retry-after, x-request-id"
 _PREFLIGHT_AGE_S = b"600"
 

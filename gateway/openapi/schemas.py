@@ -81,9 +81,7 @@ class Schemas:
 
     def _enum(self, name: str) -> Schema:
         values = self._image.enums[name].value
-        lines = [
-            f"- `{value.name}`: {self._image.comment(name, ENUM_VALUE, index)}" for index, value in enumerate(values)
-        ]
+        lines = [f"- `{value.name}`: {self._image.comment(name, ENUM_VALUE, index)}" for index, value in enumerate(values)]
         description = "\n".join([self._image.comment(name), "", *lines])
         return {"type": "string", "enum": [value.name for value in values], "description": description}
 

@@ -68,9 +68,7 @@ class Streams:
             Refusal: before the first event, so it becomes a problem document.
         """
         if len(self._outlets) >= self._readers_max:
-            raise DependencyUnavailable(
-                "as many readers as this process takes", retry_after_s=_RETRY_S, dependency="live"
-            )
+            raise DependencyUnavailable("as many readers as this process takes", retry_after_s=_RETRY_S, dependency="live")
         if exchange.method == "HEAD":
             return Answer(200, b"", _EVENT_STREAM, [(b"cache-control", b"no-store")])
         return OpenStream(self, await self._open(match, exchange), exchange)

@@ -61,9 +61,7 @@ def _query(raw: bytes) -> list[tuple[str, str]]:
         text = raw.decode("ascii")
         if _BAD_ESCAPE.search(text):
             raise MalformedRequest("the query is malformed")
-        return parse_qsl(
-            text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_PARAMETERS_MAX
-        )
+        return parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_PARAMETERS_MAX)
     except ValueError:
         raise MalformedRequest("the query is malformed") from None
 

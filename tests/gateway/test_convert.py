@@ -32,9 +32,7 @@ def message_classes():
     for module in pkgutil.walk_packages(giving.__path__, "giving."):
         if module.name.endswith("_pb2"):
             file = importlib.import_module(module.name).DESCRIPTOR
-            yield from (
-                message_factory.GetMessageClass(descriptor) for descriptor in file.message_types_by_name.values()
-            )
+            yield from (message_factory.GetMessageClass(descriptor) for descriptor in file.message_types_by_name.values())
 
 
 def values_of(field):
@@ -57,17 +55,13 @@ def messages_of(descriptor):
     if descriptor.full_name == "google.protobuf.Duration":
         return st.builds(Duration, seconds=st.integers(0, 10**9), nanos=st.integers(0, 999_999_999))
     fields = {field.name: some_of(field) for field in descriptor.fields}
-    return st.fixed_dictionaries({}, optional=fields).map(
-        lambda given: message_factory.GetMessageClass(descriptor)(**given)
-    )
+    return st.fixed_dictionaries({}, optional=fields).map(lambda given: message_factory.GetMessageClass(descriptor)(**given))
 
 
 def some_of(field):
     entry = field.message_type
     if entry is not None and entry.GetOptions().map_entry:
-        return st.dictionaries(
-            values_of(entry.fields_by_name["key"]), values_of(entry.fields_by_name["value"]), max_size=3
-        )
+        return st.dictionaries(values_of(entry.fields_by_name["key"]), values_of(entry.fields_by_name["value"]), max_size=3)
     return st.lists(values_of(field), max_size=2) if field.is_repeated else values_of(field)
 
 
@@ -95,9 +89,7 @@ def test_every_message_of_the_contract_survives_the_way_to_json_and_back(message
 @settings(max_examples=200, deadline=None)
 @given(MESSAGES)
 def test_what_is_written_is_what_protobufs_own_writer_writes(message):
-    theirs = json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
+    theirs = json_format.MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     assert json.loads(WRITERS.render(message)) == theirs
 
 

@@ -33,10 +33,7 @@ async def test_every_route_is_documented_and_nothing_else(contract):
 @pytest.mark.requirement("WEB-1")
 async def test_operations_carry_the_contracts_comments_roles_and_keys(contract):
     create = operations(contract)["DonationService_CreateDonation"]
-    assert (
-        create["summary"]
-        == "Promises a donation and makes its payment ready; the donor confirms with the client secret"
-    )
+    assert create["summary"] == "Promises a donation and makes its payment ready; the donor confirms with the client secret"
     assert create["x-roles"] == ["public"]
     assert create["x-idempotency-field"] == "request_id"
     assert any(parameter["name"] == "Idempotency-Key" for parameter in create["parameters"])
