@@ -13,7 +13,7 @@ from gateway.exchange import Answer, Exchange, Receive, Scope, Send
 from gateway.metrics import Metrics
 from gateway.pack import pack
 from gateway.pages import Page
-from gateway.problems import MethodNotAllowed, problem
+from gateway.problems import problem
 from gateway.transcode.routes import Match, Routes
 from mesh.errors import Internal, Refusal
 
@@ -36,9 +36,7 @@ Handle: TypeAlias = Callable[[Match, Exchange], Awaitable[Answer | Stream]]
 class Edge:
     """Turns every request into exactly one answer, every failure into a problem document."""
 
-    def __init__(
-        self, *, pages: dict[bytes, Page], routes: Routes, handle: Handle, cors: Cors, metrics: Metrics
-    ) -> None:
+    def __init__(self, *, pages: dict[bytes, Page], routes: Routes, handle: Handle, cors: Cors, metrics: Metrics) -> None:
         self._pages = pages
         self._routes = routes
         self._handle = handle
@@ -68,24 +66,20 @@ class Edge:
 
     async def _route(self, exchange: Exchange) -> Answer | Stream:
         page = self._pages.get(exchange.path)
-        preflight = self._cors.preflight(exchange, _PAGE_METHODS if page else self._routes.methods(exchange.path))
-        if preflight:
+        if exchange.method == "OPTIONS" and (preflight := self._preflight(exchange, page)):
             return preflight
         if page:
-            return await _open(page, exchange)
+            exchange.route = exchange.path.decode("latin-1")
+            return await page(exchange)
         match = self._routes.find(exchange)
         exchange.route = match.route.template.text
         return await self._handle(match, exchange)
 
+    def _preflight(self, exchange: Exchange, page: Page | None) -> Answer | None:
+        return self._cors.preflight(exchange, _PAGE_METHODS if page else self._routes.methods(exchange.path))
+
     def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         return [(b"x-request-id", exchange.correlation_id.encode()), *_SECURITY, *self._cors.headers(exchange)]
-
-
-async def _open(page: Page, exchange: Exchange) -> Answer:
-    exchange.route = exchange.path.decode("latin-1")
-    if exchange.method not in _PAGE_METHODS:
-        raise MethodNotAllowed(allow=", ".join(_PAGE_METHODS))
-    return await page(exchange)
 
 
 async def _send(answer: Answer, exchange: Exchange, send: Send, headers: list[tuple[bytes, bytes]]) -> None:

@@ -18,12 +18,13 @@ from gateway.exchange import Answer, Exchange
 from gateway.follow import FOLLOW_TOTALS, Follower, Sink
 from gateway.identity import Doorkeeper
 from gateway.metrics import Metrics
-from gateway.pages import Page, documents, operations
+from gateway.pages import Page, documents, operations, readable
 from gateway.server import serving
 from gateway.sse import WATCH_TOTALS, Streams, TotalsFeed
 from gateway.sse.bridge import Bridge
 from gateway.transcode import Renderer, Routes, Transcoder, routes_of
 from gateway.transcode.routes import Match, Route
+from gateway.webhooks import HANDLE_WEBHOOK, webhook
 from mesh.errors import NotImplementedYet
 from mesh.rpc.contract import Method
 
@@ -79,7 +80,8 @@ async def _rest(parts: _Parts) -> AsyncIterator[Gateway]:
             return _redirect(match, exchange, live_url)
         return await transcoder(match, exchange)
 
-    edge = _edge(parts, _routes(parts), handle, pages=documents())
+    hook = webhook(parts.clients, parts.methods[HANDLE_WEBHOOK])
+    edge = _edge(parts, _routes(parts), handle, pages=documents(), hooks={b"/webhooks/stripe": hook})
     async with _following(parts, [parts.cache]), serving(edge, parts.settings, before_close=lambda: None) as port:
         yield Gateway(port)
 
@@ -96,7 +98,7 @@ async def _live(parts: _Parts) -> AsyncIterator[Gateway]:
         readers_max=parts.settings.readers_max,
     )
     routes = [route for route in _routes(parts) if route.method.streams_out]
-    edge = _edge(parts, routes, streams, pages={})
+    edge = _edge(parts, routes, streams, pages={}, hooks={})
     async with (
         _following(parts, [parts.cache, feed]),
         serving(edge, parts.settings, before_close=streams.close) as port,
@@ -123,9 +125,12 @@ def _routes(parts: _Parts) -> list[Route]:
     return routes
 
 
-def _edge(parts: _Parts, routes: list[Route], handle: Handle, *, pages: Mapping[bytes, Page]) -> Edge:
+def _edge(
+    parts: _Parts, routes: list[Route], handle: Handle, *, pages: Mapping[bytes, Page], hooks: Mapping[bytes, Page]
+) -> Edge:
+    pages = {**pages, **operations(parts.clients, parts.metrics)}
     return Edge(
-        pages={**pages, **operations(parts.clients, parts.metrics)},
+        pages={**{path: readable(page) for path, page in pages.items()}, **hooks},
         routes=Routes(routes),
         handle=handle,
         cors=Cors(parts.settings.cors_origins),

@@ -80,14 +80,14 @@ class TotalsCache:
         self._sign_at = float("-inf")
         self._lives += 1
 
-    async def answer(self, request: Message, call: Call) -> Rendered | None:
+    async def answer(self, request: Message, make_call: Callable[[], Call]) -> Rendered | None:
         """The answer to GetTotals from memory, through a call on a miss; None while the stream is not live."""
         if not self.live:
             return None
         campaign_id: str = request.campaign_id  # type: ignore[attr-defined] # the one method that this is hooked to
         entry = self._entries.get(campaign_id)
         if entry is None:
-            return self._render(await self.load(campaign_id, call))
+            return self._render(await self.load(campaign_id, make_call()))
         self._entries.move_to_end(campaign_id)
         self._on_hit()
         entry.rendered = entry.rendered or self._render(entry.totals)

@@ -21,9 +21,7 @@ class GatewaySettings(ProcessSettings):
     payment_target: str = Field(min_length=1)
     aggregator_target: str = Field(min_length=1)
     notification_target: str = Field("", description="empty: its methods answer NOT_IMPLEMENTED")
-    live_url: str = Field(
-        "", pattern="^(https?://[^/]+)?$", description="origin of the live process, as browsers reach it"
-    )
+    live_url: str = Field("", pattern="^(https?://[^/]+)?$", description="origin of the live process, as browsers reach it")
     cors_origins: tuple[str, ...] = Field((), description="exact origins that browsers may call from, as a JSON list")
     development_token: SecretStr | None = Field(
         None, min_length=8, description="bearer token that acts as internal and operator, in development only"

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 from gateway.exchange import Answer, Exchange
 
-_ALLOWED_HEADERS = (
-    b"authorization, content-type, idempotency-key, if-none-match, last-event-id, traceparent, x-request-id"
-)
+_ALLOWED_HEADERS = b"authorization, content-type, idempotency-key, if-none-match, last-event-id, traceparent, x-request-id"
 _EXPOSED_HEADERS = b"etag, idempotent-replayed, location, retry-after, x-request-id"
 _PREFLIGHT_AGE_S = b"600"
 
@@ -20,8 +18,8 @@ class Cors:
         self._origins = frozenset(origins)
 
     def preflight(self, exchange: Exchange, methods: Sequence[str]) -> Answer | None:
-        """The answer to a preflight of a listed origin; None for anything else."""
-        if exchange.method != "OPTIONS" or not exchange.header(b"access-control-request-method"):
+        """The answer to an OPTIONS request that is a preflight of a listed origin; None for anything else."""
+        if not exchange.header(b"access-control-request-method"):
             return None
         if exchange.header(b"origin") not in self._origins or not methods:
             return None

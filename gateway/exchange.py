@@ -74,13 +74,13 @@ class Exchange:
             part, more = await self._part()
             body += part
             if len(body) > bytes_max:
-                await self._discard()
+                await self._discard(more=more)
                 raise _too_large(bytes_max)
         return bytes(body)
 
-    async def _discard(self) -> None:
+    async def _discard(self, *, more: bool = True) -> None:
         """Takes the rest of a body that is too large: a caller who is cut while he writes never sees why."""
-        left, more = DISCARD_BYTES_MAX, True
+        left = DISCARD_BYTES_MAX
         while more and left > 0:
             part, more = await self._part()
             left -= len(part)

@@ -57,7 +57,8 @@ class Follower:
             try:
                 await self._follow()
             except (grpc.aio.AioRpcError, TimeoutError) as error:
-                _log.info("totals stream broke", cause=type(error).__name__)
+                if self._backoff_s == _BACKOFF_S_MIN:  # once a break, not once a try
+                    _log.warning("totals stream broke", cause=type(error).__name__)
             finally:
                 self._lost()
             await asyncio.sleep(_random.uniform(0, self._backoff_s))

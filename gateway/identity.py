@@ -19,31 +19,33 @@ _DEVELOPMENT = Identity(roles=[ROLE_PUBLIC, ROLE_INTERNAL, ROLE_OPERATOR], subje
 
 
 class Doorkeeper:
-    """Turns requests into calls that carry an established identity."""
+    """Establishes who makes a request."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         token = settings.development_token
         self._token = token.get_secret_value().encode() if token else b""
 
-    def call(self, exchange: Exchange, method: Method) -> Call:
-        """The call that this request makes.
+    def identify(self, exchange: Exchange) -> Identity:
+        """Who makes this request.
 
         Raises:
             Unauthenticated: it brings credentials that prove nothing.
         """
-        identity = self._identity(exchange.header(b"authorization"))
-        traceparent = traceparent_from({TRACE_KEY: exchange.header(b"traceparent")})
-        deadline = time.monotonic() + method.deadline_s
-        return Call(method.path, identity, exchange.correlation_id, traceparent, deadline)
+        authorization = exchange.header(b"authorization")
+        return self._proven(authorization) if authorization else _PUBLIC
 
-    def _identity(self, authorization: str) -> Identity:
-        if not authorization:
-            return _PUBLIC
+    def _proven(self, authorization: str) -> Identity:
         scheme, _, given = authorization.partition(" ")
         proven = hmac.compare_digest(given.strip().encode(), self._token)
         if self._token and scheme.lower() == "bearer" and proven:
             return _DEVELOPMENT
         raise Unauthenticated("these credentials prove nothing")
+
+
+def call_of(exchange: Exchange, method: Method, identity: Identity) -> Call:
+    """The call that a request makes as `identity`; its deadline begins now."""
+    traceparent = traceparent_from({TRACE_KEY: exchange.header(b"traceparent")})
+    return Call(method.path, identity, exchange.correlation_id, traceparent, time.monotonic() + method.deadline_s)
 
 
 def own_identity() -> Identity:

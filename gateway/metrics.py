@@ -15,6 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "http_requests_total", "Answered requests", ["route", "method", "status"], registry=self._registry
         )
@@ -32,9 +33,18 @@ class Metrics:
         """Counts an answered request; streams have no time to observe."""
         # Callers may invent methods; labels must not grow with them.
         method = exchange.method if exchange.method in _METHODS else "other"
-        self._requests.labels(exchange.route, method, status).inc()
+        key = (exchange.route, method, status)
+        # Looking a child up costs more than counting in it.
+        requests, durations = self._children.get(key) or self._child(key)
+        requests.inc()
         if seconds is not None:
-            self._durations.labels(exchange.route, method).observe(seconds)
+            durations.observe(seconds)
+
+    def _child(self, key: tuple[str, str, int]) -> tuple[Counter, Histogram]:
+        route, method, status = key
+        child = self._requests.labels(route, method, status), self._durations.labels(route, method)
+        self._children[key] = child
+        return child
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text form."""

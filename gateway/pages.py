@@ -17,9 +17,11 @@ from gateway.clients import Clients, Upstream
 from gateway.convert import to_json
 from gateway.exchange import Answer, Exchange
 from gateway.metrics import Metrics
+from gateway.problems import MethodNotAllowed
 
 Page: TypeAlias = Callable[[Exchange], Awaitable[Answer]]
 
+NO_STORE = [(b"cache-control", b"no-store")]
 _READY_DEADLINE_S = 1.0
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -49,9 +51,20 @@ def operations(clients: Clients, metrics: Metrics) -> dict[bytes, Page]:
         return _state(200 if all(state == "SERVING" for state in found.values()) else 503, found)
 
     async def numbers(_: Exchange) -> Answer:
-        return Answer(200, metrics.text(), b"text/plain; version=0.0.4; charset=utf-8", _NO_STORE)
+        return Answer(200, metrics.text(), b"text/plain; version=0.0.4; charset=utf-8", NO_STORE)
 
     return {b"/healthz": _alive, b"/readyz": ready, b"/metrics": numbers}
+
+
+def readable(page: Page) -> Page:
+    """The page for GET and HEAD only."""
+
+    async def read(exchange: Exchange) -> Answer:
+        if exchange.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(allow="GET, HEAD")
+        return await page(exchange)
+
+    return read
 
 
 async def readiness(clients: Clients) -> Mapping[str, str]:
@@ -70,20 +83,17 @@ async def _health(upstream: Upstream) -> str:
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
-_NO_STORE = [(b"cache-control", b"no-store")]
-
-
 def _state(status: int, upstreams: Mapping[str, str]) -> Answer:
     word = "ready" if status == 200 else "not ready"  # noqa: PLR2004 - the status this function is given
-    return Answer(status, to_json({"status": word, "upstreams": upstreams}), b"application/json", _NO_STORE)
+    return Answer(status, to_json({"status": word, "upstreams": upstreams}), b"application/json", NO_STORE)
 
 
 async def _alive(_: Exchange) -> Answer:
-    return Answer(200, b'{"status":"alive"}', b"application/json", _NO_STORE)
+    return Answer(200, b'{"status":"alive"}', b"application/json", NO_STORE)
 
 
 async def _redirect_to_docs(_: Exchange) -> Answer:
-    return Answer(307, b"", b"text/plain", [(b"location", b"/docs"), *_NO_STORE])
+    return Answer(307, b"", b"text/plain", [(b"location", b"/docs"), *NO_STORE])
 
 
 def _fixed(content: bytes, content_type: bytes) -> Page:

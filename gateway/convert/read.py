@@ -86,7 +86,7 @@ class Reader:
         for name, value in members:
             read = self._fields.get(name)
             if read is None:
-                violations.note(prefix + _printable(name), "is not a field of this request")
+                violations.note(prefix + printable(name), "is not a field of this request")
             elif name in fields:
                 violations.note(prefix + name, "must be given once")
             elif name in self._oneofs and chosen.setdefault(self._oneofs[name], name) != name:
@@ -142,7 +142,7 @@ def _map_reader(read: Read, entry: Descriptor) -> Read:
             return None
         entries: dict[Any, Any] = {}
         for name, item in value:
-            at = f'{path}["{_printable(name)}"]'
+            at = f'{path}["{printable(name)}"]'
             key = key_of(name, at, violations)
             if key in entries:
                 violations.note(at, "must be given once")
@@ -179,9 +179,9 @@ def _is_float(given: str) -> bool:
     return True
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A caller's key as it may stand in an answer and in a log."""
-    return name[:_NAME_MAX].encode("ascii", "backslashreplace").decode()
+    return name[:_NAME_MAX].encode("unicode_escape").decode()
 
 
 def is_leaf(field: FieldDescriptor) -> bool:

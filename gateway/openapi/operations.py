@@ -81,6 +81,8 @@ def operation(binding: Binding, image: Image, schemas: Schemas) -> Schema:
         "x-roles": [policy_pb2.Role.Name(role).removeprefix("ROLE_").lower() for role in binding.policy.roles],
         "security": [{}, {"bearer": []}] if policy_pb2.ROLE_PUBLIC in binding.policy.roles else [{"bearer": []}],
     }
+    if binding.policy.idempotency_field:
+        result["x-idempotency-field"] = binding.policy.idempotency_field
     return result | ({"requestBody": _body(binding, schemas)} if binding.body else {})
 
 

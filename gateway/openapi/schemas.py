@@ -21,10 +21,10 @@ _BY_TYPE: dict[int, Schema] = {
     Field.TYPE_STRING: {"type": "string"},
     Field.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
     **{kind: {"type": "number"} for kind in (Field.TYPE_DOUBLE, Field.TYPE_FLOAT)},
-    **{kind: _SMALL for kind in (Field.TYPE_INT32, Field.TYPE_SINT32, Field.TYPE_SFIXED32)},
+    **dict.fromkeys((Field.TYPE_INT32, Field.TYPE_SINT32, Field.TYPE_SFIXED32), _SMALL),
     **{kind: {"type": "integer", "minimum": 0} for kind in (Field.TYPE_UINT32, Field.TYPE_FIXED32)},
-    **{kind: _BIG for kind in (Field.TYPE_INT64, Field.TYPE_SINT64, Field.TYPE_SFIXED64)},
-    **{kind: _BIG for kind in (Field.TYPE_UINT64, Field.TYPE_FIXED64)},
+    **dict.fromkeys((Field.TYPE_INT64, Field.TYPE_SINT64, Field.TYPE_SFIXED64), _BIG),
+    **dict.fromkeys((Field.TYPE_UINT64, Field.TYPE_FIXED64), _BIG),
 }
 _RULE_NAMES = {
     "min_len": "minLength",
@@ -81,9 +81,7 @@ class Schemas:
 
     def _enum(self, name: str) -> Schema:
         values = self._image.enums[name].value
-        lines = [
-            f"- `{value.name}`: {self._image.comment(name, ENUM_VALUE, index)}" for index, value in enumerate(values)
-        ]
+        lines = [f"- `{value.name}`: {self._image.comment(name, ENUM_VALUE, index)}" for index, value in enumerate(values)]
         description = "\n".join([self._image.comment(name), "", *lines])
         return {"type": "string", "enum": [value.name for value in values], "description": description}
 

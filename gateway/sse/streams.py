@@ -11,7 +11,7 @@ from prometheus_client import Gauge
 
 from gateway.convert import Readers
 from gateway.exchange import Answer, Exchange, Send
-from gateway.identity import Doorkeeper
+from gateway.identity import Doorkeeper, call_of
 from gateway.sse.bridge import Bridge
 from gateway.sse.outlet import Outlet, ReaderGoneError
 from gateway.transcode.bind import bind
@@ -68,16 +68,14 @@ class Streams:
             Refusal: before the first event, so it becomes a problem document.
         """
         if len(self._outlets) >= self._readers_max:
-            raise DependencyUnavailable(
-                "as many readers as this process takes", retry_after_s=_RETRY_S, dependency="live"
-            )
+            raise DependencyUnavailable("as many readers as this process takes", retry_after_s=_RETRY_S, dependency="live")
         if exchange.method == "HEAD":
             return Answer(200, b"", _EVENT_STREAM, [(b"cache-control", b"no-store")])
         return OpenStream(self, await self._open(match, exchange), exchange)
 
     async def _open(self, match: Match, exchange: Exchange) -> Reading:
         method = match.route.method
-        call = self._doorkeeper.call(exchange, method)
+        call = call_of(exchange, method, self._doorkeeper.identify(exchange))
         request = await bind(match, self._readers.of(method.descriptor.input_type), exchange)
         _resume(request, exchange.header(b"last-event-id"))
         local = self._local.get(method.path)

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from gateway.convert import Writers
 from gateway.exchange import Answer, Exchange
-from mesh.rpc.call import REPLAYED_TRAILER, Call
+from mesh.rpc.call import Call
 from mesh.rpc.contract import Method
 
 JSON_TYPE = b"application/json"
@@ -19,13 +19,15 @@ JSON_TYPE = b"application/json"
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A response in JSON with its entity tag; the tag is empty where the policy has none."""
+    """A response in JSON with its headers and its entity tag; the tag is empty where the policy has none."""
 
     body: bytes
     etag: str
+    headers: list[tuple[bytes, bytes]]
 
 
-LocalAnswer: TypeAlias = Callable[[Message, Call], Awaitable[Rendered | None]]
+# What may answer from memory; the call is made only where memory is not enough. None: the service has to be asked.
+LocalAnswer: TypeAlias = Callable[[Message, Callable[[], Call]], Awaitable[Rendered | None]]
 
 
 class Renderer:
@@ -34,28 +36,29 @@ class Renderer:
     def __init__(self, writers: Writers) -> None:
         self._writers = writers
 
-    def render(self, method: Method, response: Message) -> Rendered:
-        """The response's JSON and its tag."""
-        field = method.policy.http_caching.etag_field
-        etag = f'"v{_at(response, field)}"' if field else ""
-        return Rendered(self._writers.render(response), etag)
+    def render(self, method: Method, response: Message, *, replayed: bool = False) -> Rendered:
+        """The response's JSON and what its HTTP answer says about it."""
+        caching = method.policy.http_caching
+        etag = f'"v{_at(response, caching.etag_field)}"' if caching.etag_field else ""
+        headers = [(b"cache-control", (caching.cache_control or "no-store").encode())]
+        if etag:
+            headers.append((b"etag", etag.encode()))
+        if replayed:
+            headers.append((b"idempotent-replayed", b"true"))
+        return Rendered(self._writers.render(response), etag, headers)
 
 
-def answer(method: Method, rendered: Rendered, *, call: Call, exchange: Exchange) -> Answer:
+def answer(rendered: Rendered, exchange: Exchange) -> Answer:
     """The HTTP answer; 304 where the caller has the version already."""
-    cache_control = method.policy.http_caching.cache_control or "no-store"
-    headers = [(b"cache-control", cache_control.encode())]
-    if rendered.etag:
-        headers.append((b"etag", rendered.etag.encode()))
-    if any(key == REPLAYED_TRAILER for key, _ in call.trailers):
-        headers.append((b"idempotent-replayed", b"true"))
     if rendered.etag and _has(exchange.header(b"if-none-match"), rendered.etag):
-        return Answer(304, b"", b"", headers)
-    return Answer(200, rendered.body, JSON_TYPE, headers)
+        return Answer(304, b"", b"", rendered.headers)
+    return Answer(200, rendered.body, JSON_TYPE, rendered.headers)
 
 
 def _has(if_none_match: str, etag: str) -> bool:
     """Whether the header names the tag; weak and strong tags compare alike here (RFC 9110, 13.1.2)."""
+    if not if_none_match:
+        return False
     tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return etag in tags or tags == ["*"]
 

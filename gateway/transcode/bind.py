@@ -9,7 +9,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from gateway.convert import Json, Members, Reader, Violations, parse
-from gateway.convert.read import is_leaf, leaf
+from gateway.convert.read import is_leaf, leaf, printable
 from gateway.exchange import Exchange
 from gateway.problems import UnsupportedMediaType
 from gateway.transcode.routes import Match, Route
@@ -61,9 +61,7 @@ def _query(raw: bytes) -> list[tuple[str, str]]:
         text = raw.decode("ascii")
         if _BAD_ESCAPE.search(text):
             raise MalformedRequest("the query is malformed")
-        return parse_qsl(
-            text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_PARAMETERS_MAX
-        )
+        return parse_qsl(text, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_PARAMETERS_MAX)
     except ValueError:
         raise MalformedRequest("the query is malformed") from None
 
@@ -77,7 +75,7 @@ def _graft(members: Members, descriptor: Descriptor | None, path: str, value: st
         members = _object(members, name) if descriptor else members
     field = descriptor.fields_by_name.get(last) if descriptor else None
     if field is None or not is_leaf(field):
-        violations.note(path[:64].encode("ascii", "backslashreplace").decode(), "is not a parameter of this method")
+        violations.note(printable(path), "is not a parameter of this method")
     else:
         _put(members, field, value)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TypeAlias
+
+from google.protobuf.message import Message
 
 from gateway.clients import Clients
 from gateway.convert import Readers
 from gateway.exchange import Answer, Exchange
-from gateway.identity import Doorkeeper
-from gateway.transcode.answers import LocalAnswer, Renderer, answer
+from gateway.identity import Doorkeeper, call_of
+from gateway.transcode.answers import LocalAnswer, Rendered, Renderer, answer
 from gateway.transcode.bind import bind
 from gateway.transcode.routes import Match
+from mesh.rpc.call import REPLAYED_TRAILER, Call
+from mesh.rpc.contract import Method
 
-# By the method's path: what may answer from memory. None from it means: ask the service.
+# By the method's path.
 LocalAnswers: TypeAlias = Mapping[str, LocalAnswer]
 
 
@@ -36,11 +41,12 @@ class Transcoder:
             Refusal: the request is refused, here or by the service.
         """
         method = match.route.method
-        call = self._doorkeeper.call(exchange, method)
+        identity = self._doorkeeper.identify(exchange)
         request = await bind(match, self._readers.of(method.descriptor.input_type), exchange)
         local = self._local.get(method.path)
-        rendered = await local(request, call) if local else None
-        if rendered is None:
-            response = await self._clients.caller(method).unary(method, request, call)
-            rendered = self._renderer.render(method, response)
-        return answer(method, rendered, call=call, exchange=exchange)
+        rendered = await local(request, partial(call_of, exchange, method, identity)) if local else None
+        return answer(rendered or await self._ask(method, request, call_of(exchange, method, identity)), exchange)
+
+    async def _ask(self, method: Method, request: Message, call: Call) -> Rendered:
+        response = await self._clients.caller(method).unary(method, request, call)
+        return self._renderer.render(method, response, replayed=(REPLAYED_TRAILER, "true") in call.trailers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
@@ -32,6 +33,10 @@ class Match:
     values: list[tuple[str, str]]
 
 
+_Places: TypeAlias = tuple[int, ...]
+_ByLiterals: TypeAlias = dict[tuple[str | None, ...], dict[str, Route]]
+
+
 def routes_of(methods: Mapping[str, Method]) -> list[Route]:
     """The routes of all methods that have an HTTP form."""
     return [
@@ -58,14 +63,17 @@ def _pattern(rule: HttpRule) -> tuple[str, str]:
 
 
 class Routes:
-    """Finds the route of a request."""
+    """Finds the route of a request: by segment count and verb, then by the literals at the places that routes have."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._table: dict[tuple[int, str], list[Route]] = {}
+        self._shapes: dict[tuple[int, str], dict[_Places, _ByLiterals]] = {}
         # Literal segments win over variables, wherever both match.
         for route in sorted(routes, key=lambda route: len(route.template.variables)):
-            key = (len(route.template.literals), route.template.verb)
-            self._table.setdefault(key, []).append(route)
+            literals = route.template.literals
+            places = tuple(index for index, literal in enumerate(literals) if literal is not None)
+            shapes = self._shapes.setdefault((len(literals), route.template.verb), {})
+            by_method = shapes.setdefault(places, {}).setdefault(tuple(literals[index] for index in places), {})
+            by_method[route.http_method] = route
 
     def find(self, exchange: Exchange) -> Match:
         """The route and its variables; HEAD finds what GET finds.
@@ -74,28 +82,27 @@ class Routes:
             RouteNotFound: no route has this path.
             MethodNotAllowed: routes have it, none with this method.
         """
-        taken = take_apart(exchange.path)
-        if taken is None:
+        segments, found = self._matching(exchange.path)
+        if not found:
             raise RouteNotFound("no route has this path")
-        segments, verb = taken
-        candidates = self._table.get((len(segments), verb), ())
-        matching = [route for route in candidates if route.template.matches(segments)]
         wanted = "GET" if exchange.method == "HEAD" else exchange.method
-        for route in matching:
-            if route.http_method == wanted:
+        for by_method in found:
+            if route := by_method.get(wanted):
                 return Match(route, [(name, segments[index]) for index, name in route.template.variables])
-        if matching:
-            raise MethodNotAllowed(allow=", ".join(allowed(matching)))
-        raise RouteNotFound("no route has this path")
+        raise MethodNotAllowed(allow=", ".join(_names(found)))
 
     def methods(self, path: bytes) -> list[str]:
         """The HTTP methods that a path takes; none for an unknown one."""
+        return _names(self._matching(path)[1])
+
+    def _matching(self, path: bytes) -> tuple[tuple[str, ...], list[dict[str, Route]]]:
         segments, verb = take_apart(path) or ((), "")
-        candidates = self._table.get((len(segments), verb), ())
-        return allowed(route for route in candidates if route.template.matches(segments))
+        shapes = self._shapes.get((len(segments), verb), {})
+        keyed = ((tuple([segments[index] for index in places]), routes) for places, routes in shapes.items())
+        return segments, [routes[literals] for literals, routes in keyed if literals in routes]
 
 
-def allowed(routes: Iterable[Route]) -> list[str]:
+def _names(found: Iterable[Mapping[str, Route]]) -> list[str]:
     """The methods of routes in a stable order, HEAD with GET."""
-    methods = {route.http_method for route in routes}
+    methods = {method for by_method in found for method in by_method}
     return sorted(methods | {"HEAD"} if "GET" in methods else methods)

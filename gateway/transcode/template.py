@@ -8,6 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 # What the contract's templates use: literals, {variable} as a whole segment, and a verb at the end.
 _SEGMENT = re.compile(r"(?P<literal>[A-Za-z0-9_.-]+)|\{(?P<variable>[a-z][a-z0-9_.]*)(=\*)?\}")
+# Most paths: nothing to decode and nothing to suspect.
+_PLAIN = re.compile(rb"(?:/[A-Za-z0-9_-]+)+(?::[A-Za-z]+)?")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _FORBIDDEN = re.compile("[/\\\\\x00-\x1f\x7f-\x9f]")
 
@@ -20,12 +22,6 @@ class Template:
     literals: tuple[str | None, ...]
     variables: tuple[tuple[int, str], ...]
     verb: str
-
-    def matches(self, segments: tuple[str, ...]) -> bool:
-        """Whether the literals are those of a path with as many segments."""
-        return all(
-            literal is None or literal == segment for literal, segment in zip(self.literals, segments, strict=True)
-        )
 
 
 def compile_template(text: str) -> Template:
@@ -48,13 +44,15 @@ def take_apart(path: bytes) -> tuple[tuple[str, ...], str] | None:
 
     Segments are decoded one by one after splitting, so %2F never becomes a separator and %3A never a verb.
     """
-    *head, last = path[1:].split(b"/")
-    value, _, verb = last.partition(b":")
-    decoded = [_decode(segment) for segment in (*head, value)]
-    if not path.startswith(b"/") or (b":" in last and not verb):
+    if not path.startswith(b"/"):
         return None
-    segments = tuple(segment for segment in decoded if segment)
-    return (segments, verb.decode("latin-1")) if len(segments) == len(decoded) else None
+    if _PLAIN.fullmatch(path):
+        text, _, word = path.decode("ascii").partition(":")
+        return tuple(text[1:].split("/")), word
+    *head, last = path[1:].split(b"/")
+    value, colon, verb = last.partition(b":")
+    segments = tuple(_decode(segment) for segment in (*head, value))
+    return None if (colon and not verb) or not all(segments) else (segments, verb.decode("latin-1"))
 
 
 def _decode(segment: bytes) -> str:

@@ -4,9 +4,10 @@ import contextlib
 import aiohttp
 import pytest
 import pytest_asyncio
+from gateway_upstreams import Upstreams
+
 from gateway.app import application
 from gateway.config import GatewaySettings
-from gateway_upstreams import Upstreams
 
 TOKEN = "a development token"
 
@@ -32,7 +33,8 @@ async def open_gateway(upstreams, **changes):
     async with application(settings_of(upstreams, **changes)) as gateway:
         connector = aiohttp.TCPConnector(force_close=True, limit=0)
         base = f"http://127.0.0.1:{gateway.port}"
-        async with aiohttp.ClientSession(base, connector=connector, auto_decompress=False) as session:
+        plain = {"Accept-Encoding": "identity"}
+        async with aiohttp.ClientSession(base, connector=connector, headers=plain, auto_decompress=False) as session:
             yield session
 
 

@@ -1,4 +1,5 @@
 """Upstreams of the gateway's tests: real gRPC servers whose answers a test sets."""
+# ruff: noqa: N802 - handlers are named like their RPCs
 
 import asyncio
 import contextlib
@@ -19,9 +20,12 @@ from giving.donation.v1.donation_service_pb2 import (
     RecordDonationResponse,
     WatchDonationResponse,
 )
+from giving.payment.v1 import payment_service_pb2_grpc
+from giving.payment.v1.payment_service_pb2 import HandleProviderWebhookResponse
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_status import rpc_status
+
 from mesh.errors import to_status
 
 DONATION_ID = "01890000-0000-7000-8000-000000000001"
@@ -88,6 +92,12 @@ class Campaigns(Recorded, campaign_service_pb2_grpc.CampaignServiceServicer):
         return ActivateCampaignResponse(campaign=Campaign(campaign_id=request.campaign_id))
 
 
+class Payments(Recorded, payment_service_pb2_grpc.PaymentServiceServicer):
+    async def HandleProviderWebhook(self, request, context):
+        await self.take("HandleProviderWebhook", request, context)
+        return HandleProviderWebhookResponse()
+
+
 class Totals(Recorded, aggregate_service_pb2_grpc.AggregateServiceServicer):
     """Followed by queues: what a test pushes comes out of every open stream."""
 
@@ -99,6 +109,7 @@ class Totals(Recorded, aggregate_service_pb2_grpc.AggregateServiceServicer):
         self.gate.set()
         self.entered = asyncio.Event()
         self.followers = set()
+        self.following, self.abandoned = asyncio.Event(), asyncio.Event()
         self.silent = False
 
     async def GetTotals(self, request, context):
@@ -109,17 +120,19 @@ class Totals(Recorded, aggregate_service_pb2_grpc.AggregateServiceServicer):
         await self.gate.wait()
         return answer
 
-    async def FollowTotals(self, request, context):
+    async def FollowTotals(self, _request, context):
         if self.silent:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "silent")
         queue = asyncio.Queue()
         self.followers.add(queue)
+        self.following.set()
         yield FollowTotalsResponse()
         try:
             while (item := await _next(queue)) is not None:
                 yield item
         finally:
             self.followers.discard(queue)
+            self.abandoned.set()
 
     async def WatchTotals(self, request, context):
         await self.take("WatchTotals", request, context)
@@ -150,7 +163,7 @@ class Upstreams:
     """One server for three services; all of a gateway's targets."""
 
     def __init__(self):
-        self.donations, self.campaigns, self.totals = Donations(), Campaigns(), Totals()
+        self.donations, self.campaigns, self.payments, self.totals = Donations(), Campaigns(), Payments(), Totals()
         self.health = health_aio.HealthServicer()
         self.target = ""
 
@@ -159,6 +172,7 @@ class Upstreams:
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         donation_service_pb2_grpc.add_DonationServiceServicer_to_server(self.donations, server)
         campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server(self.campaigns, server)
+        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(self.payments, server)
         aggregate_service_pb2_grpc.add_AggregateServiceServicer_to_server(self.totals, server)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
         await self.health.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -1,12 +1,13 @@
 import asyncio
 
 import pytest
+from gateway_upstreams import CAMPAIGN_ID, totals
+from giving.aggregate.v1.aggregate_service_pb2 import GetTotalsRequest, GetTotalsResponse
+
 from gateway.cache import SILENCE_S_MAX, TotalsCache
 from gateway.clients import contract_methods
 from gateway.convert import Writers
 from gateway.transcode import Renderer
-from giving.aggregate.v1.aggregate_service_pb2 import GetTotalsRequest, GetTotalsResponse
-from gateway_upstreams import CAMPAIGN_ID, totals
 
 GET_TOTALS = contract_methods()["/giving.aggregate.v1.AggregateService/GetTotals"]
 
@@ -17,12 +18,13 @@ class Aggregator:
     def __init__(self):
         self.version = 1
         self.calls = 0
-        self.gate = asyncio.Event()
+        self.entered, self.gate = asyncio.Event(), asyncio.Event()
         self.gate.set()
 
     async def unary(self, _method, request, _call):
         self.calls += 1
         answer = GetTotalsResponse(totals=totals(self.version, request.campaign_id.lower()))
+        self.entered.set()
         await self.gate.wait()
         return answer
 
@@ -63,7 +65,7 @@ def cache(aggregator, stopwatch, hits):
 
 
 async def read(cache, campaign_id=CAMPAIGN_ID):
-    return await cache.answer(GetTotalsRequest(campaign_id=campaign_id), None)
+    return await cache.answer(GetTotalsRequest(campaign_id=campaign_id), lambda: None)
 
 
 @pytest.mark.requirement("TOT-2")
@@ -97,8 +99,7 @@ async def test_an_answer_that_was_overtaken_by_the_stream_does_not_replace_it(ca
     cache.sign()
     aggregator.gate.clear()
     waiting = asyncio.create_task(read(cache))
-    while not aggregator.calls:
-        await asyncio.sleep(0)
+    await aggregator.entered.wait()
     cache.followed(totals(9))
     aggregator.gate.set()
     assert (await waiting).etag == '"v9"'
@@ -109,8 +110,7 @@ async def test_an_answer_that_was_on_its_way_over_a_break_is_not_remembered(cach
     cache.sign()
     aggregator.gate.clear()
     waiting = asyncio.create_task(read(cache))
-    while not aggregator.calls:
-        await asyncio.sleep(0)
+    await aggregator.entered.wait()
     cache.lost()
     cache.sign()
     aggregator.gate.set()

@@ -2,8 +2,11 @@ import asyncio
 import contextlib
 import json
 
+import aiohttp
 import pytest
 from gateway_upstreams import CAMPAIGN_ID, DONATION_ID, totals
+from yarl import URL
+
 from mesh.errors import NotImplementedYet
 
 WATCH = f"/v1/campaigns/{CAMPAIGN_ID}/totals:watch"
@@ -33,8 +36,7 @@ async def watching(session, path=WATCH, **headers):
 async def followed(upstreams):
     """Waits until the gateway follows."""
     async with asyncio.timeout(10):
-        while not upstreams.totals.followers:
-            await asyncio.sleep(0)
+        await upstreams.totals.following.wait()
 
 
 @pytest.mark.requirement("TOT-8")
@@ -98,8 +100,7 @@ async def test_what_was_missed_while_the_stream_was_broken_arrives_after_it(live
     async with watching(live) as events:
         assert (await anext(events))["id"] == "1"
         upstreams.totals.cut()
-        while upstreams.totals.followers:
-            await asyncio.sleep(0)
+        await upstreams.totals.abandoned.wait()
         upstreams.totals.version = 7
         assert (await anext(events))["id"] == "7"
 
@@ -127,14 +128,13 @@ async def test_a_reader_who_leaves_makes_room(gateway_of):
 
 @pytest.mark.requirement("TOT-8")
 async def test_streams_end_when_the_process_stops(gateway_of):
-    async with contextlib.AsyncExitStack() as stack:
+    async with aiohttp.ClientSession() as outside, asyncio.timeout(20):
         async with gateway_of(gateway_role="live") as live:
-            answer = await stack.enter_async_context(live.get(WATCH))
-            events = await stack.enter_async_context(contextlib.aclosing(events_of(answer)))
+            answer = await outside.get(live._base_url.join(URL(WATCH, encoded=True)))
+            events = events_of(answer)
             await anext(events)
-            ending = asyncio.ensure_future(anext(events, None))
-            await asyncio.sleep(0)
-        assert ending.done() or await ending is None
+        assert await anext(events, None) is None
+        answer.close()
 
 
 @pytest.mark.requirement("WEB-2")
