@@ -109,7 +109,9 @@ async def test_events_without_end_are_read_once_while_nothing_else_happens(log: 
 
 @pytest.mark.requirement("EVT-1", "EVT-3")
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_random_writers_lose_nothing_and_invent_nothing(postgres_server: Postgres, nats_server: Nats, seed: int) -> None:
+async def test_random_writers_lose_nothing_and_invent_nothing(
+    postgres_server: Postgres, nats_server: Nats, seed: int
+) -> None:
     async with open_log(postgres_server.dsn, nats_server.url, pool_max=16) as log:
         storm = Storm(log, random.Random(seed))
         await storm.run(writers=8, transactions=30)
@@ -634,5 +636,3 @@ def scans(found: Any) -> set[str]:
 
     walk(json.loads(found)[0]["Plan"])
     return kinds
-
-

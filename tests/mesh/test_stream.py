@@ -32,7 +32,9 @@ rows_of_a_log = st.lists(
         size=st.sampled_from([0, 1, 100, 60_000]),
     ),
     max_size=60,
-).map(lambda found: [LogRow(n, r.tx, r.epoch, r.day, r.bucket, UUID(int=n), payload(str(n), 1)) for n, r in enumerate(found)])
+).map(
+    lambda found: [LogRow(n, r.tx, r.epoch, r.day, r.bucket, UUID(int=n), payload(str(n), 1)) for n, r in enumerate(found)]
+)
 
 
 @pytest.mark.requirement("EVT-2")

@@ -54,7 +54,13 @@ class Log:
         return stream_name(self.service)
 
     def relay(self, *, holder: str = "first", client: Client | None = None, **more: Any) -> Relay:
-        settings: dict[str, Any] = {"queries": QUERIES, "service": self.service, "holder": holder, "shards": 4, "replicas": 1}
+        settings: dict[str, Any] = {
+            "queries": QUERIES,
+            "service": self.service,
+            "holder": holder,
+            "shards": 4,
+            "replicas": 1,
+        }
         return Relay(self.database, (client or self.client).jetstream(), **settings | more)
 
     async def begin(self, relay: Relay) -> Position:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import grpc
 from giving.aggregate.v1.aggregate_service_pb2_grpc import AggregateServiceStub
 from giving.donation.v1.campaign_service_pb2_grpc import CampaignServiceStub
@@ -19,10 +20,13 @@ import aggregator_svc.app
 import aggregator_svc.config
 import donation_svc.app
 import donation_svc.config
+import gateway.app
+import gateway.config
 import payment_svc.app
 import payment_svc.config
 from tests.support.schemas import Schemas
 
+TOKEN = "a-development-token-of-tests"
 COMMON: dict[str, Any] = {
     "mesh_mode": "development",
     "listen_port": 0,
@@ -48,6 +52,7 @@ class Mesh:
     donations: Any
     aggregates: Any
     ledger: Any
+    rest: aiohttp.ClientSession
 
 
 def donation_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> donation_svc.config.Settings:
@@ -55,15 +60,36 @@ def donation_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> donati
 
 
 def payment_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> payment_svc.config.Settings:
-    return payment_svc.config.Settings(
-        **COMMON | {"database_url": schemas.dsn("payment"), "nats_url": nats_url, "page_token_key": "k" * 32} | more
-    )
+    return payment_svc.config.Settings(**COMMON | {"database_url": schemas.dsn("payment"), "nats_url": nats_url} | more)
 
 
 def aggregator_settings(schemas: Schemas, *, nats_url: str, redis_url: str, **more: Any) -> aggregator_svc.config.Settings:
     return aggregator_svc.config.Settings(
         **COMMON | {"database_url": schemas.dsn("aggregator"), "nats_url": nats_url, "redis_url": redis_url} | more
     )
+
+
+def gateway_settings(**more: Any) -> gateway.config.GatewaySettings:
+    return gateway.config.GatewaySettings(
+        **{"mesh_mode": "development", "listen_port": 0, "development_token": TOKEN, "drain_s": 0, "grace_s": 2} | more
+    )
+
+
+@asynccontextmanager
+async def running_gateway(*, donation: int, payment: int, aggregator: int) -> AsyncIterator[aiohttp.ClientSession]:
+    """Both gateway processes in one; the session speaks to the REST one as the development operator."""
+    targets = {
+        "donation_target": f"127.0.0.1:{donation}",
+        "payment_target": f"127.0.0.1:{payment}",
+        "aggregator_target": f"127.0.0.1:{aggregator}",
+    }
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(gateway.app.application(gateway_settings(gateway_role="live", **targets)))
+        live_url = f"http://127.0.0.1:{live.port}"
+        rest = await stack.enter_async_context(gateway.app.application(gateway_settings(live_url=live_url, **targets)))
+        yield await stack.enter_async_context(
+            aiohttp.ClientSession(f"http://127.0.0.1:{rest.port}", headers={"Authorization": f"Bearer {TOKEN}"})
+        )
 
 
 @asynccontextmanager
@@ -76,6 +102,9 @@ async def running_mesh(schemas: Schemas, *, nats_url: str, redis_url: str) -> As
         payment = await stack.enter_async_context(payment_svc.app.application(payment_settings(schemas, nats_url=nats_url)))
         aggregator = await stack.enter_async_context(
             aggregator_svc.app.application(aggregator_settings(schemas, nats_url=nats_url, redis_url=redis_url))
+        )
+        rest = await stack.enter_async_context(
+            running_gateway(donation=donation.port, payment=payment.port, aggregator=aggregator.port)
         )
         to_donation = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{donation.port}"))
         to_payment = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{payment.port}"))
@@ -92,6 +121,7 @@ async def running_mesh(schemas: Schemas, *, nats_url: str, redis_url: str) -> As
             donations=DonationServiceStub(to_donation),
             aggregates=AggregateServiceStub(to_aggregator),
             ledger=LedgerServiceStub(to_payment),
+            rest=rest,
         )
 
 
