@@ -27,8 +27,8 @@ from mesh.errors import (
 from mesh.rpc.call import IDENTITY_KEY
 from mesh.rpc.contract import Method
 
-# Control characters but tab and line breaks, and the marks that reorder text on a screen.
-_FORBIDDEN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Control characters, line breaks included (names end in headers and logs), and the marks that reorder text on a screen.
+_FORBIDDEN_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Identify(Protocol):
