@@ -58,6 +58,25 @@ def migrate(data: Data = _DEFAULT_DATA) -> None:
 
 
 @app.command()
+def token(data: Data = _DEFAULT_DATA) -> None:
+    """Print the development token: the bearer of it may do everything on this machine's mesh."""
+    print(DataFolder(data).secret("development_token"))  # noqa: T201 - for TOKEN=$(mesh token)
+
+
+@app.command()
+def epoch(
+    service: Annotated[str, typer.Argument(help="Whose log: donation, payment or aggregator.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the epoch.")],
+    data: Data = _DEFAULT_DATA,
+) -> None:
+    """After a restore: begin a new epoch of an event log and publish it all again; consumers drop what they know."""
+    opened = asyncio.run(
+        migration.open_epoch(folder=DataFolder(data), settings=load(MeshSettings), service=service, reason=reason)
+    )
+    Console(highlight=False).print(f"{service} is in epoch {opened}; its relay publishes everything again", markup=False)
+
+
+@app.command()
 def demo(
     data: Data = _DEFAULT_DATA,
     donations: Annotated[int, typer.Option(min=10, max=1_000_000, help="How many different donations to record.")] = 2000,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 import asyncpg
 
 from cli import runfile
@@ -13,8 +16,12 @@ from cli.running import ignore
 from cli.servers import Postgres
 from cli.servers.postgres import administrator_dsn
 from mesh.errors import DependencyUnavailable
+from mesh.events import relay
 from mesh.migrate import migrate
+from mesh.postgres import load_queries
 from mesh.process import StartRefused
+
+ResultT = TypeVar("ResultT")
 
 
 async def migrate_all(*, folder: DataFolder, admin_dsn: str) -> list[str]:
@@ -41,17 +48,48 @@ async def migrate_all(*, folder: DataFolder, admin_dsn: str) -> list[str]:
 
 async def migrate_here(*, folder: DataFolder, settings: MeshSettings) -> list[str]:
     """As `migrate_all`, with the PostgreSQL of the settings or of the folder, which is started if need be."""
+    return await _as_administrator(lambda dsn: migrate_all(folder=folder, admin_dsn=dsn), folder=folder, settings=settings)
+
+
+async def open_epoch(*, folder: DataFolder, settings: MeshSettings, service: str, reason: str) -> int:
+    """The number of the epoch that was opened for a service's event log.
+
+    Raises:
+        CommandRefused: there is no such service, or its database does not answer.
+    """
+    schema = next((known.schema for known in SERVICES if known.name == service), None)
+    if schema is None:
+        raise CommandRefused(f"no service {service}; there are {', '.join(known.name for known in SERVICES)}")
+    return await _as_administrator(
+        lambda dsn: _open_epoch(dsn, schema=schema, reason=reason), folder=folder, settings=settings
+    )
+
+
+async def _open_epoch(admin_dsn: str, *, schema: str, reason: str) -> int:
+    connection = await asyncpg.connect(admin_dsn, timeout=10, server_settings={"search_path": schema})
+    try:
+        return await relay.open_epoch(connection, load_queries("mesh.events"), reason=reason)
+    except asyncpg.PostgresError as error:
+        raise CommandRefused(f"opening an epoch of {schema}: {error}; has it been migrated?") from error
+    finally:
+        await connection.close()
+
+
+async def _as_administrator(
+    work: Callable[[str], Awaitable[ResultT]], *, folder: DataFolder, settings: MeshSettings
+) -> ResultT:
+    """Does `work` with the administrator's DSN of the PostgreSQL of the settings or of the folder."""
     folder.prepare()
     if settings.database_url is not None:
-        return await migrate_all(folder=folder, admin_dsn=settings.database_url.get_secret_value())
+        return await work(settings.database_url.get_secret_value())
     run = runfile.read(folder) if folder.is_locked() else None
     if run and (address := run.address("postgres")):
-        return await migrate_all(folder=folder, admin_dsn=administrator_dsn(folder, address=address))
+        return await work(administrator_dsn(folder, address=address))
     with folder.locked():
         port = folder.ports().port("postgres", configured=settings.postgres_port)
         server = Postgres(folder=folder, port=port, show=ignore)
         await server.start()
         try:
-            return await migrate_all(folder=folder, admin_dsn=server.dsn)
+            return await work(server.dsn)
         finally:
             await server.stop()

@@ -89,9 +89,10 @@ def generate(out: Path) -> None:
         (folder / "py.typed").touch()
 
 
-def build_image(include: list[str], image: Path) -> None:
-    """Writes the descriptors of the contract and of everything it imports, comments included."""
-    protoc(*include, "--include_imports", "--include_source_info", f"--descriptor_set_out={image}", *sources())
+def build_image(include: list[str], image: Path, *, comments: bool = True) -> None:
+    """Writes the descriptors of the contract and of everything it imports."""
+    source_info = ["--include_source_info"] if comments else []
+    protoc(*include, "--include_imports", *source_info, f"--descriptor_set_out={image}", *sources())
 
 
 def _write_openapi(image: Path, target: Path) -> None:
@@ -121,7 +122,7 @@ def check_contract() -> None:
 def release() -> None:
     """Makes today's contract the one that later changes must not break."""
     with tempfile.TemporaryDirectory() as scratch:
-        build_image(third_party(Path(scratch)), RELEASE_IMAGE)
+        build_image(third_party(Path(scratch)), RELEASE_IMAGE, comments=False)
 
 
 def main() -> None:
