@@ -33,8 +33,12 @@ def require_free(port: int, *, variable: str) -> int:
         CommandRefused: another program listens there.
     """
     if not is_free(port):
-        raise CommandRefused(f"port {port} is in use by another program: set {variable} to a free port")
+        raise CommandRefused(taken(port, variable=variable))
     return port
+
+
+def taken(port: int, *, variable: str) -> str:
+    return f"port {port} is in use by another program: set {variable} to a free port"
 
 
 class PortBook:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 
 from rich.console import Console
 
-from cli import migration, runfile, welcome
+from cli import migration, ports, runfile, welcome
 from cli.config import MeshSettings
 from cli.folder import DataFolder
 from cli.lines import Terminal
@@ -53,16 +54,16 @@ class _Startup:
         self._show = show
 
     async def run(self) -> None:
-        ports = _ports(self._folder, self._settings)
+        addresses = _ports(self._settings)
         servers, embedded = _servers(self._folder, self._settings, self._show)
-        processes = Processes(settings=self._settings, folder=self._folder, ports=ports, servers=servers)
+        processes = Processes(settings=self._settings, folder=self._folder, ports=addresses, servers=servers)
         await self._supervisor.start(*embedded)
         for name in await migration.migrate_all(folder=self._folder, admin_dsn=servers.admin_dsn):
             self._show("mesh", f"migrated {name}")
         for wave in (processes.services(), processes.gateways()):
             await self._supervisor.start(*(Running(part, show=self._show) for part in wave))
         self._console.print(
-            welcome.text(ports=ports, token=self._folder.secret("development_token")), markup=False, soft_wrap=True
+            welcome.text(ports=addresses, token=self._folder.secret("development_token")), markup=False, soft_wrap=True
         )
 
 
@@ -71,22 +72,21 @@ def _say_where(postgres: Postgres, folder: DataFolder, show: Show) -> None:
         show("mesh", f"PostgreSQL keeps its data in {postgres.root}: its user cannot reach {folder.path}")
 
 
-def _ports(folder: DataFolder, settings: MeshSettings) -> Ports:
-    book = folder.ports()
+def _ports(settings: MeshSettings) -> Ports:
+    """The ports of our own processes; all that are taken are named at once."""
     _demand_different(settings)
-    return Ports(
-        donation=book.port("donation", configured=settings.donation_port),
-        payment=book.port("payment", configured=settings.payment_port),
-        aggregator=book.port("aggregator", configured=settings.aggregator_port),
-        gateway=book.port("gateway", configured=settings.gateway_port),
-        live=book.port("live", configured=settings.live_port),
-    )
+    names = [field.name for field in dataclasses.fields(Ports)]
+    chosen = {name: int(getattr(settings, f"{name}_port")) for name in names}
+    taken = [ports.taken(port, variable=f"{name.upper()}_PORT") for name, port in chosen.items() if not ports.is_free(port)]
+    if taken:
+        raise CommandRefused("; ".join(taken))
+    return Ports(**chosen)
 
 
 def _demand_different(settings: MeshSettings) -> None:
-    ports = {name: port for name, port in settings.model_dump().items() if name.endswith("_port") and port}
-    for port in ports.values():
-        names = [name.upper() for name in ports if ports[name] == port]
+    chosen = {name: port for name, port in settings.model_dump().items() if name.endswith("_port") and port}
+    for port in chosen.values():
+        names = [name.upper() for name in chosen if chosen[name] == port]
         if len(names) > 1:
             raise CommandRefused(f"{' and '.join(names)} are both {port}: set one of them to another port")
 
@@ -118,10 +118,10 @@ def _postgres(folder: DataFolder, settings: MeshSettings, show: Show) -> Postgre
 
 
 def _nats(folder: DataFolder, settings: MeshSettings, show: Show) -> Nats:
-    ports = folder.ports()
+    book = folder.ports()
     return Nats(
         folder=folder,
-        port=ports.port("nats", configured=settings.nats_port),
-        monitoring_port=ports.port("nats_monitoring"),
+        port=book.port("nats", configured=settings.nats_port),
+        monitoring_port=book.port("nats_monitoring"),
         show=show,
     )

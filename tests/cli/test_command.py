@@ -18,13 +18,27 @@ PORTS = Ports(donation=1, payment=2, aggregator=3, gateway=4, live=5)
 SERVERS = Servers(admin_dsn="postgresql://postgres:p@h:1/giving", nats_url="nats://h:2", redis_url="redis://h:3/0")
 
 
+def _free_ports() -> dict[str, str]:
+    """Our processes' own, none of them taken."""
+    return {f"{name}_PORT": str(_free()) for name in ("GATEWAY", "LIVE", "DONATION", "PAYMENT", "AGGREGATOR")}
+
+
 @pytest.mark.requirement("OPS-1")
-async def test_a_default_port_in_use_is_one_line_with_the_setting_to_change(folder: Path):
+async def test_a_port_in_use_is_one_line_with_the_setting_to_change(folder: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        ended = await mesh("up", "--data", str(folder), GATEWAY_PORT=str(port))
+        ended = await mesh("up", "--data", str(folder), **{**_free_ports(), "GATEWAY_PORT": str(port)})
     assert ended.code == 1
     assert ended.lines == [f"mesh: port {port} is in use by another program: set GATEWAY_PORT to a free port"]
+
+
+@pytest.mark.requirement("OPS-1")
+async def test_all_ports_in_use_are_named_at_once(folder: Path):
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        taken = {"LIVE_PORT": str(one.getsockname()[1]), "PAYMENT_PORT": str(two.getsockname()[1])}
+        ended = await mesh("up", "--data", str(folder), **{**_free_ports(), **taken})
+    assert len(ended.lines) == 1
+    assert all(name in ended.err for name in taken)
 
 
 @pytest.mark.requirement("OPS-1")
@@ -59,8 +73,8 @@ def test_a_missing_wheel_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(metadata, "distribution", missing)
     monkeypatch.setattr(sys, "argv", ["mesh", "up", "--data", str(folder)])
-    for name in ("GATEWAY_PORT", "LIVE_PORT", "DONATION_PORT", "PAYMENT_PORT", "AGGREGATOR_PORT"):
-        monkeypatch.setenv(name, str(_free()))
+    for name, port in _free_ports().items():
+        monkeypatch.setenv(name, port)
     with pytest.raises(SystemExit) as ended:
         command.main()
     assert ended.value.code == 1
@@ -104,7 +118,8 @@ def test_parts_get_their_own_secrets_and_none_of_the_terminals(tmp_path: Path, m
     parts = {part.name: part.environment for part in (*made.services(), *made.gateways())}
     assert all("AWS_SECRET_ACCESS_KEY" not in environment for environment in parts.values())
     assert parts["donation"]["DATABASE_POOL"] == "7"
-    assert "PAGE_TOKEN_KEY" not in parts["payment"]
+    assert "REDIS_URL" not in parts["payment"]
+    assert "PAGE_TOKEN_KEY" not in parts["gateway"]
     assert "DATABASE_URL" not in parts["gateway"]
     assert len({parts[service.name]["DATABASE_URL"] for service in SERVICES}) == 3
     assert "p@h" not in parts["donation"]["DATABASE_URL"]
