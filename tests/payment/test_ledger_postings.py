@@ -14,6 +14,7 @@ from mesh.money import Money
 from payment_svc.domain import Account, Batch, DonationChange, Line, Posting, PostingKind
 from payment_svc.ledger import BIGINT_MAX, AmountOutOfRange, batch_of, batch_postings, owed_delta
 
+CHARITY, CAMPAIGN = UUID(int=1), UUID(int=2)
 IDS = st.integers(min_value=1, max_value=3).map(lambda number: UUID(int=number))
 
 
@@ -22,8 +23,8 @@ def change(
     currency: str = "USD",
     *,
     kind: PostingKind = PostingKind.RECORDED,
-    campaign_id: UUID = UUID(int=2),
-    charity_id: UUID = UUID(int=1),
+    campaign_id: UUID = CAMPAIGN,
+    charity_id: UUID = CHARITY,
 ) -> DonationChange:
     return DonationChange(
         event_id=UUID(int=9),
