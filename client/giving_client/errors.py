@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -64,7 +65,8 @@ def error_from(error: grpc.RpcError, *, correlation_id: str) -> MeshError:
     """The error behind a failed call that was sent with `correlation_id`."""
     # Both kinds of failed calls have these; the base class that they share does not say so.
     code: grpc.StatusCode = error.code()
-    trailers: dict[str, str | bytes] = {datum[0]: datum[1] for datum in error.trailing_metadata() or ()}
+    pairs: Any = error.trailing_metadata()
+    trailers: dict[str, str | bytes] = dict(pairs or ())
     answered = trailers.get(CORRELATION_KEY)
     status = _status(trailers.get(STATUS_KEY))
     known = str(answered) if answered else correlation_id
