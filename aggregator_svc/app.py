@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 from giving.aggregate.v1 import aggregate_service_pb2, aggregate_service_pb2_grpc
@@ -42,10 +43,10 @@ async def application(settings: Settings, clock: Clock | None = None) -> AsyncIt
         cache = TotalsCache(redis)
         books = _Books(parts, cache, clock or SystemClock())
         works = (
-            books.consumer.run(),
-            books.totals.repair_cache(),
-            books.totals.learn_from_others(lambda: announcements(ear)),
-            parts.partitions.keep(DAILY_TABLES),
+            books.consumer.run,
+            books.totals.repair_cache,
+            partial(books.totals.learn_from_others, partial(announcements, ear)),
+            partial(parts.partitions.keep, DAILY_TABLES),
         )
         probes = {**parts.probes(), "redis": Probe(cache.ping, required=False)}
         async with (

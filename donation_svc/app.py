@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 from giving.donation.v1 import (
@@ -53,7 +54,7 @@ async def application(settings: Settings, clock: Clock | None = None) -> AsyncIt
         probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
         register = _Register(parts, relay, clock or SystemClock())
         async with (
-            background(relay.run(), parts.partitions.keep(["event"])),
+            background(relay.run, partial(parts.partitions.keep, ["event"])),
             serve(settings, modules=MODULES, register=register, probes=probes) as server,
         ):
             yield server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import grpc
 from giving.common.v1 import dead_letter_service_pb2, dead_letter_service_pb2_grpc
@@ -48,7 +49,7 @@ async def application(settings: Settings, clock: Clock | None = None) -> AsyncIt
         books = _Books(parts, clock or SystemClock())
         probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
         async with (
-            background(relay.run(), books.consumer.run(), parts.partitions.keep(DAILY_TABLES)),
+            background(relay.run, books.consumer.run, partial(parts.partitions.keep, DAILY_TABLES)),
             serve(settings, modules=MODULES, register=books.register, probes=probes) as server,
         ):
             yield server

@@ -9,8 +9,12 @@ BEGIN
     RETURN;
   END IF;
   PERFORM pg_advisory_xact_lock(hashtext('{schema}.' || partition));
-  EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                 partition, parent, day, day + 1);
+  IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
+    RETURN;
+  END IF;
+  -- Made aside and attached: CREATE TABLE … PARTITION OF would lock every writer of the parent out.
+  EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)', partition, parent);
+  EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', parent, partition, day, day + 1);
 END $$;
 REVOKE EXECUTE ON FUNCTION make_partition(text, date) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION make_partition(text, date) TO {service};
