@@ -1,8 +1,8 @@
 """Migrations: NNNN_name.sql, each once, each in one transaction, in order, and never changed afterwards.
 
-Every service's schema begins with the plumbing's own files (`mesh/migrations`), then its own. In a file `{schema}` stands for
-the schema and `{owner}`, `{service}`, `{batch}` for its roles: the owner makes tables and partitions, the service works, and
-the batch role only reads.
+Every service's schema begins with the plumbing's own files (`mesh/migrations`), then its own. In a file `{schema}` stands
+for the schema and `{owner}`, `{service}`, `{batch}` for its roles: the owner makes tables and partitions, the service
+works, and the batch role only reads.
 """
 
 from __future__ import annotations

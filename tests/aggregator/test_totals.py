@@ -138,7 +138,7 @@ async def test_an_older_value_never_replaces_a_newer_one_in_redis(parts: Parts) 
 class Broken:
     """A store whose database does not answer."""
 
-    async def read(self, campaign_ids: object) -> list[CampaignTotals]:
+    async def read(self, _campaign_ids: object) -> list[CampaignTotals]:
         raise DependencyUnavailable("the database does not answer", dependency="postgres")
 
 

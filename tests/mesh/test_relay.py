@@ -18,7 +18,7 @@ from giving.common.v1.event_pb2 import Event
 
 from cli.servers.nats import Nats, nats
 from cli.servers.postgres import Postgres, postgres
-from mesh.events.relay import LeaseLost, Relay, XidsRestarted, open_epoch
+from mesh.events.relay import LeaseLost, XidsRestarted, open_epoch
 from mesh.events.stream import make_stream
 from mesh.postgres import open_database
 from tests.support.log import QUERIES, Log, fact, open_log, running
@@ -110,7 +110,9 @@ async def test_events_without_end_are_read_once_while_nothing_else_happens(log: 
 
 @pytest.mark.requirement("EVT-1", "EVT-3")
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_random_writers_lose_nothing_and_invent_nothing(postgres_server: Postgres, nats_server: Nats, seed: int) -> None:
+async def test_random_writers_lose_nothing_and_invent_nothing(
+    postgres_server: Postgres, nats_server: Nats, seed: int
+) -> None:
     async with open_log(postgres_server.dsn, nats_server.url, pool_max=16) as log:
         storm = Storm(log, random.Random(seed))
         await storm.run(writers=8, transactions=30)
@@ -448,9 +450,7 @@ async def test_a_republication_keeps_the_lease_and_takes_pages_of_every_day(log:
 
 
 async def test_an_epoch_that_was_opened_days_ago_is_read_from_its_beginning(log: Log) -> None:
-    await log.as_admin(
-        "INSERT INTO epoch SELECT 2, system_identifier, 'test', now() - interval '5 days' FROM epoch"
-    )
+    await log.as_admin("INSERT INTO epoch SELECT 2, system_identifier, 'test', now() - interval '5 days' FROM epoch")
     written = await log.write(fact())
     await log.as_admin("SELECT make_partition('event', current_date - 5)")
     await log.as_admin("UPDATE event SET day = current_date - 5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from uuid import UUID
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_window_holds_at_most_200_events() -> None:
 def test_a_window_holds_at_most_256_kib(sizes: list[int]) -> None:
     packed = list(windows([row(seq, size=size) for seq, size in enumerate(sizes)], shards=1))
     assert all(len(window.data) <= WINDOW_BYTES_MAX for window in packed)
-    for one, following in zip(packed, packed[1:], strict=False):
+    for one, following in itertools.pairwise(packed):
         assert len(one.data) + len(next(iter(frames(following)))) > WINDOW_BYTES_MAX, "it was full"
 
 
