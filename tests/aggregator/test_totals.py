@@ -23,6 +23,7 @@ from cli.servers.postgres import Postgres
 from cli.servers.valkey import Valkey, valkey
 from mesh.clock import SystemClock
 from mesh.errors import DependencyUnavailable
+from mesh.events.partitions import Partitions
 from mesh.postgres import Database, load_queries, open_database
 from tests.support.books import reading
 from tests.support.giving import Cause, gift
@@ -75,6 +76,18 @@ async def test_an_event_counts_once_however_often_and_beside_whom_it_is_delivere
 
     found = await parts.totals.get_totals(campaign)
     assert found.currencies == (CurrencyTotals("USD", 321, 0, 0, 3, 0),)
+
+
+@pytest.mark.requirement("EVT-6")
+async def test_a_redelivery_after_eight_days_and_after_a_year_is_still_not_counted(parts: Parts) -> None:
+    partitions = Partitions(parts.database, load_queries("mesh.events"))
+    for days in (8, 380):
+        campaign = uuid4()
+        old = delta(campaign, day=TODAY - datetime.timedelta(days=days))
+        await partitions.ensure("applied", [old.day])
+        for _ in range(2):
+            await parts.totals.apply([old], [])
+        assert (await parts.totals.get_totals(campaign)).currencies[0].gross == 100
 
 
 @pytest.mark.requirement("TOT-3")

@@ -39,7 +39,7 @@ async def python(*arguments: str, settings: Mapping[str, str] | None = None) -> 
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         out, err = await process.communicate()
     return Ended(process.returncode or 0, out.decode(), err.decode())
 

@@ -20,7 +20,7 @@ import pytest
 from cli import family, runfile
 from cli.folder import DataFolder
 from cli.runfile import Run
-from tests.cli.mesh_terminal import ROOT, environment, mesh
+from tests.cli.mesh_terminal import ROOT, environment, mesh, until
 from tests.support.folders import reachable_folder
 
 _PARTS = ("payment_svc", "donation_svc", "aggregator_svc", "gateway")
@@ -120,6 +120,28 @@ async def test_the_demonstration_finds_that_all_books_agree(running: tuple[Path,
     ended = await mesh("demo", "--data", str(folder), "--donations", "200")
     assert "all books agree" in ended.out, ended.out
     assert ended.code == 0
+
+
+@pytest.mark.requirement("EVT-6", "IDM-1")
+async def test_the_books_agree_when_servers_and_services_are_killed_under_the_demonstration(running: tuple[Path, str]):
+    folder, _ = running
+    demonstration = asyncio.create_task(mesh("demo", "--data", str(folder), "--donations", "1500"))
+    for name in ("nats", "valkey", "postgres", "aggregator", "donation", "payment"):
+        await killed_and_back(folder, name)
+    ended = await demonstration
+    assert "all books agree" in ended.out, ended.out
+    assert ended.code == 0
+
+
+async def killed_and_back(folder: Path, name: str) -> None:
+    """Kills a part and waits until the supervisor has started another."""
+    first = pid_of(folder, name)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: pid_of(folder, name) not in (0, first))
+
+
+def pid_of(folder: Path, name: str) -> int:
+    return next((entry.pid for entry in run_of(folder).parts if entry.name == name), 0)
 
 
 @pytest.mark.requirement("OPS-6")

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from mesh.idempotency import request_key
-from mesh.ids import new_id, new_tenant_id
+from mesh.ids import bucket_of, new_id, new_tenant_id
 from tests.support.books import reading
 from tests.support.giving import Cause, gift, reversal
 from tests.support.mesh import Mesh, fresh_key
@@ -142,3 +142,42 @@ async def test_the_database_and_the_code_make_the_same_fence(mesh: Mesh) -> None
         async with reading(mesh.schemas, "donation") as connection:
             theirs = await connection.fetchval("SELECT fence('caller', 'RecordDonation', $1, $2)", charity, key)
         assert theirs == request_key(caller="caller", method="RecordDonation", tenant_id=str(charity), key=key)
+
+
+@pytest.mark.requirement("SCL-3")
+async def test_every_unique_key_of_money_contains_the_charity(mesh: Mesh) -> None:
+    async with reading(mesh.schemas, "donation") as connection:
+        rows = await connection.fetch(
+            """SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition
+            FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
+            WHERE t.relnamespace = 'donation'::regnamespace AND i.indisunique
+              AND t.relname IN ('donation', 'reversal', 'campaign', 'campaign_currency', 'command')"""
+        )
+    assert rows
+    assert [row["name"] for row in rows if "charity_id" not in row["definition"]] == []
+
+
+@pytest.mark.requirement("SCL-3")
+async def test_everything_of_a_charity_carries_its_bucket(mesh: Mesh, donation_id: UUID) -> None:
+    async with reading(mesh.schemas, "donation") as connection:
+        row = await connection.fetchrow(
+            """SELECT d.id, d.charity_id, d.campaign_id, r.id AS reversal_id FROM donation d
+            JOIN reversal r ON r.donation_id = d.id WHERE d.id = $1""",
+            donation_id,
+        )
+        buckets = await connection.fetch("SELECT DISTINCT bucket FROM event WHERE bucket = $1", bucket_of(donation_id))
+    assert len({bucket_of(some_id) for some_id in row}) == 1
+    assert [record["bucket"] for record in buckets] == [bucket_of(donation_id)]
+
+
+@pytest.mark.requirement("SCL-3")
+async def test_only_append_only_tables_are_partitioned_by_time(mesh: Mesh) -> None:
+    async with reading(mesh.schemas, "donation") as connection:
+        rows = await connection.fetch(
+            """SELECT relnamespace::regnamespace::text || '.' || relname AS name FROM pg_class
+            WHERE relkind = 'p' AND relnamespace::regnamespace::text IN ('donation', 'payment', 'aggregator')"""
+        )
+    assert {row["name"] for row in rows} == {
+        "donation.event", "payment.event", "payment.posting", "payment.entry", "payment.applied",
+        "aggregator.event", "aggregator.applied",
+    }  # fmt: skip

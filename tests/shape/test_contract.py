@@ -88,6 +88,16 @@ def test_every_idempotency_field_exists_and_every_posted_method_has_one() -> Non
     assert (wrong, posted) == ([], [])
 
 
+READS = ("Get", "List", "Watch", "Follow", "Verify", "Stream", "Trace", "Authenticate", "HandleProviderWebhook")
+
+
+@pytest.mark.requirement("IDM-1")
+def test_every_method_that_changes_something_takes_a_key() -> None:
+    """A provider's webhook carries the provider's own event id; a signed call its nonce."""
+    without = {path for path, method in METHODS.items() if not method.mutates}
+    assert {path for path in without if not path.rpartition("/")[2].startswith(READS)} == set()
+
+
 def _posts(method: Method) -> bool:
     return bool(method.descriptor.GetOptions().Extensions[annotations_pb2.http].post)
 
