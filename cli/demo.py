@@ -92,6 +92,10 @@ async def _open_campaign(rest_url: str, *, token: str) -> tuple[str, str]:
     return charity_id, campaign_id
 
 
+# In flight, too many, not there for now, too late: ask again.
+_COME_BACK = (409, 429, 503, 504)
+_TRIES_MAX = 60
+_PAUSE_S = 0.5
 _CHARITY = {"display_name": "Demo", "mode": "MODE_TEST", "default_currency": "USD", "time_zone": "UTC"}
 _CAMPAIGN = {
     "display_name": "Demo",
@@ -103,13 +107,20 @@ _CAMPAIGN = {
 
 
 async def _post(session: aiohttp.ClientSession, path: str, body: Mapping[str, object]) -> dict[str, dict[str, str]]:
-    try:
-        async with session.post(path, json=body, headers={"Idempotency-Key": str(uuid.uuid4())}) as answer:
-            if not answer.ok:
-                raise CommandRefused(f"POST {path}: {answer.status} {await answer.text()}")
-            return dict(await answer.json())
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise CommandRefused(f"POST {path}: {error or 'no answer'}") from error
+    """Posts until there is an answer: the key makes every repeat the same call."""
+    key = str(uuid.uuid4())
+    for _ in range(_TRIES_MAX):
+        try:
+            async with session.post(path, json=body, headers={"Idempotency-Key": key}) as answer:
+                if answer.ok:
+                    return dict(await answer.json())
+                problem = f"{answer.status} {await answer.text()}"
+                if answer.status not in _COME_BACK:
+                    break
+        except (aiohttp.ClientError, TimeoutError) as error:
+            problem = f"{error or 'no answer'}"
+        await asyncio.sleep(_PAUSE_S)
+    raise CommandRefused(f"POST {path}: {problem}")
 
 
 async def _send(errand: Errand, sent: list[Gift], *, target: str, console: Console) -> None:
