@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-BOUND_S = 5.0
+BOUND_S = 30.0
 ResultT = TypeVar("ResultT")
 
 
