@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import structlog
 
 ResultT = TypeVar("ResultT")
+_CANCEL_AGAIN_S = 0.5
 _log = structlog.get_logger()
 
 
@@ -46,8 +47,13 @@ def _log_orphan(task: asyncio.Task[Any]) -> None:
 
 
 async def cancel(task: asyncio.Task[Any]) -> None:
-    """Cancels a background task and waits until it is gone."""
-    task.cancel()
-    await asyncio.wait({task})
+    """Cancels a background task and waits until it is gone.
+
+    One cancellation may get lost: `asyncio.wait_for` of Python 3.11, which our drivers use, swallows one that arrives in
+    the moment in which what it waits for is done.
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
     if not task.cancelled() and (error := task.exception()):
         _log.error("background task had failed", exc_info=error)

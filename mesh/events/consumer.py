@@ -8,7 +8,9 @@ bounded number of attempts it becomes a dead letter, kept with its reason until 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -30,7 +32,7 @@ from mesh.postgres import Database, fetch_one
 
 BATCH_MESSAGES = 64
 ATTEMPTS_MAX = 5
-BACKOFF_S = (1, 2, 4, 8)
+BACKOFF_S = (1.0, 2.0, 4.0, 8.0)
 PAUSE_S = 0.5
 IDLE_ROUNDS_BEFORE_PROBE = 5
 HORIZON_DAYS = 400
@@ -66,7 +68,8 @@ def objection(event: Event, *, today: datetime.date) -> str:
     """Why the event must not be applied, whatever a handler would make of it; empty where it may."""
     if protovalidate.collect_violations(event, fail_fast=True):
         return "breaks the contract of events"
-    if (today - day_of(event)).days >= HORIZON_DAYS:
+    # In days, because not every number is a date.
+    if (today - _EPOCH_DAY).days - event.day >= HORIZON_DAYS:
         return "older than the dedupe horizon"
     return ""
 
@@ -84,12 +87,14 @@ class Consumer:
         service: str,
         durable: str,
         clock: Clock,
+        backoff_s: Sequence[float] = BACKOFF_S,
     ) -> None:
         self._database = database
         self._handler = handler
         self._queries = queries
         self._durable = durable
         self._clock = clock
+        self._backoff_s = backoff_s
         self._puller = Puller(client, stream=stream_name(service), durable=durable, batch=BATCH_MESSAGES)
 
     async def run(self) -> None:
@@ -109,6 +114,8 @@ class Consumer:
             _log.info("waiting for the stream", consumer=self._durable)
         except (DependencyUnavailable, RequestInFlight, NatsError, TimeoutError) as error:
             _log.warning("consumer waits", consumer=self._durable, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a consumer that ends silently is worse than one that fails aloud
+            _log.error("consumer failed", consumer=self._durable, exc_info=error)
 
     async def _work(self) -> None:
         idle = 0
@@ -116,6 +123,7 @@ class Consumer:
             messages = await self._puller.take()
             if messages:
                 idle = 0
+                metrics.CONSUMER_PENDING.labels(self._durable).set(messages[-1].metadata.num_pending)
                 await self._process(messages)
                 continue
             idle += 1
@@ -124,11 +132,19 @@ class Consumer:
                 metrics.CONSUMER_PENDING.labels(self._durable).set(await self._puller.pending())
 
     async def _process(self, messages: Sequence[Msg]) -> None:
+        try:
+            await self._apply(messages)
+        except BaseException:
+            # Also where we are cancelled: the next one need not wait until the acknowledgement is overdue.
+            await _hand_back(messages)
+            raise
+
+    async def _apply(self, messages: Sequence[Msg]) -> None:
         windows = [(message, await self._read(message)) for message in messages]
         try:
-            await self._handler.apply([event for _, events in windows for event in events])
+            if whole := [event for _, events in windows for event in events]:
+                await self._handler.apply(whole)
         except (DependencyUnavailable, RequestInFlight):
-            await _hand_back(messages)
             raise
         except Exception as error:  # noqa: BLE001 - one event among them cannot be applied
             _log.warning("isolating an event", consumer=self._durable, error=type(error).__name__)
@@ -184,7 +200,7 @@ class Consumer:
         return None
 
     async def _record(self, event: Event, reason: str, *, attempts_max: int) -> float | None:
-        event_id = UUID(bytes=event.id) if len(event.id) == 16 else UUID(int=0)  # noqa: PLR2004 - bytes of a UUID
+        event_id = _id_of(event)
         async with self._database.connection() as connection:
             letter = await fetch_one(
                 connection,
@@ -199,7 +215,7 @@ class Consumer:
             _log.error("dead letter", consumer=self._durable, event_id=str(event_id), reason=reason)
             metrics.CONSUMER_EVENTS.labels(self._durable, "dead").inc()
             return None
-        return BACKOFF_S[min(letter["attempts"], len(BACKOFF_S)) - 1]
+        return self._backoff_s[min(letter["attempts"], len(self._backoff_s)) - 1]
 
     async def _close_letters(self, events: Sequence[Event]) -> None:
         async with self._database.connection() as connection:
@@ -207,6 +223,15 @@ class Consumer:
             await connection.execute(self._queries["settle_failures"], self._durable, ids)
 
 
+def _id_of(event: Event) -> UUID:
+    """The event's id; one made of its content where it has none, so that no letter takes another's place."""
+    well_formed = len(event.id) == 16  # noqa: PLR2004 - bytes of a UUID
+    return UUID(bytes=event.id if well_formed else hashlib.sha256(event.SerializeToString()).digest()[:16])
+
+
 async def _hand_back(messages: Sequence[Msg]) -> None:
-    for message in messages:
-        await message.nak(delay=PAUSE_S)
+    """Lets what was not acknowledged come again soon; without a connection it comes when the acknowledgement is overdue."""
+    with contextlib.suppress(NatsError):
+        for message in messages:
+            if not message.is_acked:
+                await message.nak(delay=PAUSE_S)

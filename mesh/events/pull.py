@@ -60,9 +60,12 @@ class Puller:
         self._gone, self._asked = False, 0
 
     async def close(self) -> None:
-        """Stops listening; what was not acknowledged comes again, to whoever pulls next."""
-        if self._subscription is not None and not self._client.is_closed:
-            await self._subscription.unsubscribe()
+        """Stops listening; what was not taken comes again at once, to whoever pulls next."""
+        if self._subscription is None or self._client.is_closed:
+            return
+        await self._subscription.unsubscribe()
+        while self._waiting:
+            await self._waiting.popleft().nak()
 
     async def pending(self) -> int:
         """How many messages the consumer has not delivered yet.
@@ -108,7 +111,7 @@ class Puller:
     async def _receive(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status")
         if status is None:
-            self._asked -= 1
+            self._asked = max(0, self._asked - 1)  # a request that was taken for lost may be answered after all
             self._waiting.append(message)
         else:
             self._note(status, message.headers or {})

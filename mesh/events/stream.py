@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
+
+from mesh.tasks import cancel
 
 WINDOW_EVENTS_MAX = 200
 WINDOW_BYTES_MAX = 256 * 1024
@@ -21,6 +23,8 @@ WINDOW_BYTES_MAX = 256 * 1024
 STREAM_AGE_S = 14 * 24 * 3600
 DUPLICATE_WINDOW_S = 120
 PUBLISHES_PENDING_MAX = 256
+# How long a start waits for the broker before it goes on without it.
+CONNECT_S = 2.0
 _EVENT_TAG = b"\x0a"  # field 1 of EventWindow, length-delimited
 _TX_TAG, _EPOCH_TAG, _DAY_TAG = b"\x50", b"\x58", b"\x60"  # fields 10, 11, 12 of Event, varint
 
@@ -62,20 +66,29 @@ def subject(service: str, shard: int | str) -> str:
 
 @asynccontextmanager
 async def connect(url: str, *, name: str) -> AsyncIterator[Client]:
-    """A connection that reconnects for ever, and is drained at the end."""
-    client = await nats.connect(
-        url,
-        name=name,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.2,
-        ping_interval=5,
-        max_outstanding_pings=2,
-        error_cb=_log_error,
-        disconnected_cb=_log_disconnect,
+    """A connection that is sought for ever.
+
+    It is the broker's absence that may not stop a service: where nobody answers at first, the client is handed out
+    unconnected, and whoever uses it waits as after any other loss of the connection.
+    """
+    client = Client()
+    connecting = asyncio.create_task(
+        client.connect(
+            url,
+            name=name,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            error_cb=_log_error,
+            disconnected_cb=_log_disconnect,
+        )
     )
     try:
+        await asyncio.wait({connecting}, timeout=CONNECT_S)
         yield client
     finally:
+        await cancel(connecting)
         await client.close()
 
 

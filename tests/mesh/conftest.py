@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from cli.servers.nats import Nats
 from cli.servers.postgres import Postgres
 from tests.support.log import Log, open_log
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """A drawn traceback costs a second each, and many tests provoke them."""
+    renderers = [structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()]
+    structlog.configure(processors=renderers)
 
 
 @pytest.fixture

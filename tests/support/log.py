@@ -21,6 +21,7 @@ from mesh.events.relay import Position, Relay
 from mesh.events.stream import connect, make_stream, stream_name
 from mesh.ids import new_id, new_tenant_id
 from mesh.postgres import Connection, Database, load_queries, open_database
+from mesh.tasks import cancel
 from tests.support.schemas import Schemas, make_database
 
 QUERIES = load_queries("mesh.events")
@@ -121,8 +122,7 @@ async def running(*works: Any) -> AsyncIterator[Sequence[asyncio.Task[Any]]]:
         yield tasks
     finally:
         for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
+            await cancel(task)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
