@@ -215,7 +215,8 @@ class Consumer:
             _log.error("dead letter", consumer=self._durable, event_id=str(event_id), reason=reason)
             metrics.CONSUMER_EVENTS.labels(self._durable, "dead").inc()
             return None
-        return self._backoff_s[min(letter["attempts"], len(self._backoff_s)) - 1]
+        attempts = int(letter["attempts"])
+        return self._backoff_s[min(attempts, len(self._backoff_s)) - 1]
 
     async def _close_letters(self, events: Sequence[Event]) -> None:
         async with self._database.connection() as connection:

@@ -10,7 +10,7 @@ ORDER BY e.position;
 UPDATE relay
 SET holder = $1, lease = lease + (holder <> $1)::int, expire_time = now() + make_interval(secs => $2)
 WHERE holder = $1 OR expire_time < now()
-RETURNING lease, epoch, from_snapshot::text, to_snapshot::text, last_seq, day;
+RETURNING lease, epoch, from_snapshot::text, to_snapshot::text, last_seq, day, stream_created, stream_seq, heals;
 
 -- name: give_lease_up
 -- Lets another relay take over at once.
@@ -20,14 +20,15 @@ UPDATE relay SET expire_time = '-infinity' WHERE holder = $1 AND lease = $2;
 -- Stores how far the broker has acknowledged, and prolongs the lease. No row: the lease is lost.
 UPDATE relay
 SET epoch = $3, from_snapshot = $4::text::pg_snapshot, to_snapshot = $5::text::pg_snapshot, last_seq = $6, day = $7,
-    expire_time = now() + make_interval(secs => $8)
+    expire_time = now() + make_interval(secs => $8), stream_created = $9, stream_seq = $10, heals = $11
 WHERE holder = $1 AND lease = $2
 RETURNING lease;
 
 -- name: look
 -- The log's present: newest epoch, its first day, whose cluster it belongs to, this cluster, its snapshot and day.
-SELECT epoch, (epoch.create_time AT TIME ZONE 'utc')::date AS epoch_day, epoch.system_identifier, (SELECT system_identifier::text FROM pg_control_system()) AS cluster,
-       pg_current_snapshot()::text AS snapshot, (now() AT TIME ZONE 'utc')::date AS day
+SELECT epoch, (epoch.create_time AT TIME ZONE 'utc')::date AS epoch_day, epoch.system_identifier,
+       (SELECT system_identifier::text FROM pg_control_system()) AS cluster, pg_current_snapshot()::text AS snapshot,
+       (now() AT TIME ZONE 'utc')::date AS day
 FROM epoch ORDER BY epoch DESC LIMIT 1;
 
 -- name: read_page
@@ -47,8 +48,8 @@ ORDER BY seq
 LIMIT $6;
 
 -- name: read_older_epochs
--- A page of everything that was written before this epoch, by day and sequence, as the primary key has it: re-published
--- after a restore.
+-- A page of everything that was written before an epoch, by day and sequence, as the primary key has it: re-published
+-- after a restore, and when the stream has lost messages.
 SELECT seq, tx::text::bigint AS tx, epoch, day, bucket, id, payload
 FROM event WHERE epoch < $1 AND day >= $2 AND (day, seq) > ($2, $3) ORDER BY day, seq LIMIT $4;
 

@@ -19,11 +19,22 @@ from uuid import UUID
 import structlog
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import NoStreamResponseError
+from nats.js.api import PubAck
+from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from mesh import metrics
 from mesh.errors import DependencyUnavailable, RequestInFlight
-from mesh.events.stream import PUBLISHES_PENDING_MAX, LogRow, Window, make_stream, subject, windows
+from mesh.events.stream import (
+    PUBLISHES_PENDING_MAX,
+    LogRow,
+    StreamFace,
+    Window,
+    make_stream,
+    remake_stream,
+    stream_face,
+    subject,
+    windows,
+)
 from mesh.postgres import Connection, Database, fetch_one
 
 PAGE = 5_000
@@ -51,6 +62,10 @@ class Position:
 
 class LeaseLost(Exception):  # noqa: N818 - normal at a takeover
     """Another relay has taken over."""
+
+
+class StreamLost(Exception):  # noqa: N818 - healed at the next attempt
+    """The stream is not the one that it was."""
 
 
 class XidsRestarted(Exception):  # noqa: N818 - an operator's matter
@@ -87,6 +102,9 @@ class Relay:
         self._publish_timeout_s = publish_timeout_s
         self._monotonic = monotonic
         self._lease = 0
+        self._face = StreamFace("", 0)
+        self._end = 0
+        self._heals = 0
         self._stored_at = 0.0
         self._wake = asyncio.Event()
         self.failure = ""
@@ -122,8 +140,8 @@ class Relay:
             self.failure = str(error)
         except LeaseLost:
             _log.info("relay lost its lease", service=self._service)
-        except NoStreamResponseError:
-            _log.warning("the stream is gone; making it again", service=self._service)
+        except (StreamLost, NotFoundError, NoStreamResponseError):
+            _log.warning("the stream is gone or older than it was", service=self._service)
         except (DependencyUnavailable, RequestInFlight, NatsError, TimeoutError) as error:
             _log.warning("relay waits", service=self._service, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a relay that ends silently is worse than one that fails aloud
@@ -137,6 +155,7 @@ class Relay:
             self.failure = ""
             return
         await make_stream(self._js, service=self._service, replicas=self._replicas)
+        await self._heal(position)
         while True:
             self._wake.clear()
             position = await self.drain(position)
@@ -147,7 +166,24 @@ class Relay:
     async def _beat(self, position: Position) -> None:
         """Prolongs the lease where no page has done so; others' transactions move the position without a page."""
         if self._monotonic() - self._stored_at > HEARTBEAT_S:
-            await self._store(position)
+            if (await stream_face(self._js, service=self._service)).has_lost(self._face):
+                raise StreamLost
+            await self._store_all(position)
+
+    async def _heal(self, position: Position) -> None:
+        """Publishes the whole log again where the stream has lost messages: nobody knows which, and consumers know.
+
+        The stream's old face stays stored until everything is there, so that a crash in between begins again.
+        """
+        face = await stream_face(self._js, service=self._service)
+        if face.has_lost(self._face):
+            _log.error("the stream has lost messages; publishing the log again", service=self._service)
+            await remake_stream(self._js, service=self._service, replicas=self._replicas)
+            self._end, self._heals = 0, self._heals + 1
+            await self._republish(position, before=position.epoch + 1, suffix=f":r{position.epoch}.{self._heals}")
+            face = await stream_face(self._js, service=self._service)
+        self._face, self._end = face, face.last_seq
+        await self._store_all(position)
 
     async def _rest(self) -> None:
         try:
@@ -162,6 +198,8 @@ class Relay:
         if row is None:
             return None
         self._lease = row["lease"]
+        self._face = StreamFace(row["stream_created"], row["stream_seq"])
+        self._heals = row["heals"]
         self._stored_at = self._monotonic()
         return Position(row["epoch"], row["from_snapshot"], row["to_snapshot"], row["last_seq"], row["day"])
 
@@ -176,7 +214,8 @@ class Relay:
             look = await fetch_one(connection, self._queries["look"])
         self._demand_same_cluster(look, position)
         if look["epoch"] != position.epoch:
-            await self._republish_older(position, look["epoch"])
+            # After a restore nobody knows what the broker has seen. It would swallow ids of the last minutes.
+            await self._republish(position, before=look["epoch"], suffix=f":r{look['epoch']}")
             position = await self._enter_epoch(look["epoch"], look["epoch_day"])
         if position.to_snapshot != position.from_snapshot:
             # A drain that is resumed: `to` is as old as the position, and so is the day up to which it reads.
@@ -195,10 +234,10 @@ class Relay:
                 position = replace(position, last_seq=rows[-1].seq)
             if len(rows) < self._page:
                 break
-            await self._store(position)
+            await self._store_all(position)
         position = replace(position, from_snapshot=position.to_snapshot, last_seq=0, day=day)
         if found:
-            await self._store(position)
+            await self._store_all(position)
         return position
 
     async def _read(self, position: Position) -> list[LogRow]:
@@ -217,16 +256,15 @@ class Relay:
         metrics.RELAY_OLDEST_AGE_SECONDS.labels(self._service).set(_age_s(rows[0].event_id) if rows else 0)
         return rows
 
-    async def _republish_older(self, position: Position, epoch: int) -> None:
-        """After a restore nobody knows what the broker has seen: everything older is published again."""
+    async def _republish(self, position: Position, *, before: int, suffix: str) -> None:
+        """Publishes everything of the epochs before one again; what commits meanwhile is the position's matter."""
         day, last_seq = _EPOCH_DAY, 0
         while True:
             async with self._database.connection() as connection:
-                records = await connection.fetch(self._queries["read_older_epochs"], epoch, day, last_seq, self._page)
+                records = await connection.fetch(self._queries["read_older_epochs"], before, day, last_seq, self._page)
             if not records:
                 return
-            # The broker would swallow ids that it has seen in the last minutes.
-            await self._publish([log_row(record) for record in records], suffix=f":r{epoch}")
+            await self._publish([log_row(record) for record in records], suffix=suffix)
             metrics.RELAY_REPUBLISHED.labels(self._service).inc(len(records))
             day, last_seq = records[-1]["day"], records[-1]["seq"]
             await self._store(position)
@@ -234,7 +272,7 @@ class Relay:
     async def _enter_epoch(self, epoch: int, day: datetime.date) -> Position:
         """The epoch's beginning: nothing of it has been published, however long ago it was opened."""
         position = Position(epoch, "3:3:", "3:3:", 0, day)
-        await self._store(position)
+        await self._store_all(position)
         return position
 
     async def _publish(self, rows: Sequence[LogRow], *, suffix: str = "") -> None:
@@ -250,11 +288,22 @@ class Relay:
             async with asyncio.timeout(self._publish_timeout_s):
                 for window in packed:
                     sent.append(await self._send(window))  # noqa: PERF401 - those sent before a failure are cancelled
-                await asyncio.gather(*sent)
+                self._note(await asyncio.gather(*sent))
         finally:
             # nats-py keeps a place for each until it is answered, and has a bounded number of them.
             for acknowledgement in sent:
                 acknowledgement.cancel()
+
+    def _note(self, acknowledgements: Sequence[PubAck]) -> None:
+        """Remembers where the stream ends.
+
+        Raises:
+            StreamLost: it took messages below that, so it is an older copy.
+        """
+        fresh = [acknowledgement.seq for acknowledgement in acknowledgements if not acknowledgement.duplicate]
+        if fresh and min(fresh) <= self._end:
+            raise StreamLost
+        self._end = max(fresh, default=self._end)
 
     async def _send(self, window: Window) -> asyncio.Future[Any]:
         return await self._js.publish_async(
@@ -262,6 +311,11 @@ class Relay:
             window.data,
             headers={"Nats-Msg-Id": window.message_id, "content-type": "application/protobuf"},
         )
+
+    async def _store_all(self, position: Position) -> None:
+        """Stores the position, and the stream's face as it is with everything published up to there."""
+        self._face = replace(self._face, last_seq=self._end)
+        await self._store(position)
 
     async def _store(self, position: Position) -> None:
         async with self._database.connection() as connection:
@@ -275,6 +329,9 @@ class Relay:
                 position.last_seq,
                 position.day,
                 self._lease_s,
+                self._face.created,
+                self._face.last_seq,
+                self._heals,
             )
         if kept is None:
             raise LeaseLost

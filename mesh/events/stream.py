@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ WINDOW_BYTES_MAX = 256 * 1024
 STREAM_AGE_S = 14 * 24 * 3600
 DUPLICATE_WINDOW_S = 120
 PUBLISHES_PENDING_MAX = 256
+RECONNECT_S = 0.2
 # How long a start waits for the broker before it goes on without it.
 CONNECT_S = 2.0
 _EVENT_TAG = b"\x0a"  # field 1 of EventWindow, length-delimited
@@ -42,6 +44,18 @@ class LogRow:
     bucket: int
     event_id: UUID
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFace:
+    """What tells a stream from another one, and from an older copy of itself."""
+
+    created: str
+    last_seq: int
+
+    def has_lost(self, known: StreamFace) -> bool:
+        """Whether messages are missing that were in it when it looked like `known`."""
+        return bool(known.created) and (self.created != known.created or self.last_seq < known.last_seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ async def connect(url: str, *, name: str) -> AsyncIterator[Client]:
             url,
             name=name,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.2,
+            reconnect_time_wait=RECONNECT_S,  # type: ignore[arg-type] # it takes fractions
             ping_interval=5,
             max_outstanding_pings=2,
             error_cb=_log_error,
@@ -159,3 +173,16 @@ def _varint(number: int) -> bytes:
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
+
+
+async def stream_face(js: JetStreamContext, *, service: str) -> StreamFace:
+    """The stream as it is now."""
+    info = await js.stream_info(stream_name(service))
+    return StreamFace(info.created.isoformat() if info.created else "", info.state.last_seq)
+
+
+async def remake_stream(js: JetStreamContext, *, service: str, replicas: int) -> None:
+    """Begins the stream anew, with its consumers: their positions may lie beyond what an older copy holds."""
+    with contextlib.suppress(NotFoundError):
+        await js.delete_stream(stream_name(service))
+    await make_stream(js, service=service, replicas=replicas)

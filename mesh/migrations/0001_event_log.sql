@@ -58,7 +58,11 @@ CREATE TABLE relay (
   from_snapshot pg_snapshot NOT NULL,
   to_snapshot pg_snapshot NOT NULL,
   last_seq bigint NOT NULL,
-  day date NOT NULL
+  day date NOT NULL,
+  -- The stream as it was when the position was stored: a younger one, or one that ends earlier, has lost messages.
+  stream_created text NOT NULL DEFAULT '',
+  stream_seq bigint NOT NULL DEFAULT 0,
+  heals integer NOT NULL DEFAULT 0
 );
 -- '3:3:' sees no transaction at all: the log is read from its beginning.
 INSERT INTO relay (epoch, from_snapshot, to_snapshot, last_seq, day)

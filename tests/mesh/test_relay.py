@@ -6,6 +6,7 @@ import asyncio
 import datetime
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -443,7 +444,7 @@ async def test_a_republication_keeps_the_lease_and_takes_pages_of_every_day(log:
     position = await log.begin(relay)
     await lease_ends(log)
 
-    await relay._republish_older(position, 2)
+    await relay._republish(position, before=2, suffix=":r2")
 
     assert sorted(await log.published()) == sorted(event_id for ids in written for event_id in ids)
     assert (await log.row("SELECT expire_time > now() AS held FROM relay"))["held"]
@@ -471,7 +472,7 @@ async def test_a_republication_that_lost_its_lease_stops_at_the_next_page(log: L
     await log.begin(log.relay(holder="second"))
 
     with pytest.raises(LeaseLost):
-        await relay._republish_older(position, 2)
+        await relay._republish(position, before=2, suffix=":r2")
 
     assert len(await log.published()) == 2
 
@@ -500,16 +501,51 @@ async def test_tomorrows_partition_exists_before_tomorrow(log: Log) -> None:
 
 
 @pytest.mark.requirement("EVT-5")
-async def test_a_stream_that_was_deleted_is_made_again(log: Log) -> None:
+async def test_a_stream_that_was_deleted_is_made_again_with_everything_that_was_in_it(log: Log) -> None:
     relay = log.relay()
     async with running(relay.run()):
-        await log.write(fact())
-        await until(lambda: published_or_none(log))
+        first = await log.write(fact(), fact())
+        await until(lambda: published_or_none(log), holds=lambda found: set(first) <= set(found))
         await log.client.jetstream().delete_stream(log.stream)
+
+        await until(lambda: published_or_none(log), holds=lambda found: set(first) <= set(found))
         later = await log.write(fact())
         relay.wake()
+        await until(lambda: published_or_none(log), holds=lambda found: {*first, *later} <= set(found))
 
-        await until(lambda: published_or_none(log), holds=lambda found: set(later) <= set(found))
+
+@pytest.mark.requirement("EVT-5")
+async def test_a_stream_that_was_lost_while_no_relay_ran_is_filled_by_the_next_one(log: Log) -> None:
+    first = await log.write(fact(), fact())
+    async with running(log.relay().run()):
+        await until(lambda: published_or_none(log), holds=lambda found: set(first) <= set(found))
+    await log.client.jetstream().delete_stream(log.stream)
+
+    async with running(log.relay().run()):
+        await until(lambda: published_or_none(log), holds=lambda found: set(first) <= set(found))
+
+
+@pytest.mark.requirement("EVT-5")
+async def test_a_broker_that_comes_back_with_an_older_copy_gets_everything_again(
+    postgres_server: Postgres, tmp_path: Path
+) -> None:
+    async with nats(tmp_path) as broker, open_log(postgres_server.dsn, broker.url) as log:
+        relay = log.relay()
+        async with running(relay.run()):
+            first = await log.write(fact())
+            await until(lambda: published_or_none(log), holds=lambda found: set(first) <= set(found))
+            await broker.stop()
+            shutil.copytree(broker.store, tmp_path / "older")
+            await broker.start()
+            second = await log.write(fact(), fact(), fact())
+            relay.wake()
+            await until(lambda: published_or_none(log), holds=lambda found: {*first, *second} <= set(found))
+            await broker.stop()
+            shutil.rmtree(broker.store)
+            shutil.copytree(tmp_path / "older", broker.store)
+            await broker.start()
+
+            await until(lambda: published_or_none(log), holds=lambda found: {*first, *second} <= set(found))
 
 
 @pytest.mark.requirement("EVT-4")
