@@ -15,11 +15,15 @@ from typing import Any, ClassVar
 import grpc
 from giving.common.v1 import error_pb2
 from giving.common.v1.error_pb2 import ErrorReason
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "giving"
 STATUS_TRAILER = "grpc-status-details-bin"
 _PREFIX = "ERROR_REASON_"
+# Statuses travel in trailers, of which a caller takes 8 KiB; longer ones would arrive as a broken call.
+FIELDS_MAX = 8
+_TEXT_MAX = 120
 _GRPC_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -29,6 +33,10 @@ class FieldViolation:
 
     field: str
     description: str
+
+    def cut(self) -> FieldViolation:
+        """The same, no longer than an answer can carry."""
+        return FieldViolation(self.field[:_TEXT_MAX], self.description[:_TEXT_MAX])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ def _forms() -> dict[int, Form]:
 
 
 FORMS: Mapping[int, Form] = _forms()
-_BY_NAME = {name.removeprefix(_PREFIX): number for name, number in error_pb2.ErrorReason.items()}
+_BY_NAME = {name.removeprefix(_PREFIX): number for name, number in error_pb2.ErrorReason.items() if number}
 
 
 class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a defect
@@ -72,7 +80,7 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a defect
     ) -> None:
         super().__init__(detail)
         self.detail = detail
-        self.fields = tuple(fields)
+        self.fields = tuple(violation.cut() for violation in fields[:FIELDS_MAX])
         self.retry_after_s = retry_after_s
         self.metadata = {key: str(value) for key, value in metadata.items()}
 
@@ -95,10 +103,17 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a defect
 class ReceivedRefusal(Refusal):
     """A refusal that came over the wire; keeps the reason that it came with."""
 
-    def __init__(self, reason: ErrorReason.ValueType, status: status_pb2.Status, refusal: Refusal) -> None:
-        super().__init__(
-            status.message, fields=refusal.fields, retry_after_s=refusal.retry_after_s, **dict(refusal.metadata)
-        )
+    def __init__(
+        self,
+        reason: ErrorReason.ValueType,
+        detail: str,
+        *,
+        fields: Sequence[FieldViolation],
+        retry_after_s: float | None,
+        metadata: Mapping[str, str],
+    ) -> None:
+        super().__init__(detail, fields=fields, retry_after_s=retry_after_s)
+        self.metadata = dict(metadata)
         self.reason = reason  # type: ignore[misc] # one class for every reason that a peer may send
 
 
@@ -112,8 +127,10 @@ class InvalidArgument(Refusal):
 
     @classmethod
     def of_fields(cls, fields: Sequence[FieldViolation]) -> InvalidArgument:
-        """Several fields that break their rules."""
-        return cls("; ".join(f"{violation.field}: {violation.description}" for violation in fields), fields=fields)
+        """Several fields that break their rules; the first ones where there are too many to name."""
+        named = [violation.cut() for violation in fields[:FIELDS_MAX]]
+        more = [f"and {len(fields) - FIELDS_MAX} more"] if len(fields) > FIELDS_MAX else []
+        return cls("; ".join([*(f"{one.field}: {one.description}" for one in named), *more]), fields=named)
 
 
 class MalformedRequest(Refusal):
@@ -185,18 +202,23 @@ def to_status(refusal: Refusal) -> status_pb2.Status:
     return status
 
 
-def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError, *, dependency: str) -> Refusal:
-    """The refusal behind a failed call to `dependency`.
+def from_rpc_error(
+    error: grpc.RpcError | grpc.aio.AioRpcError, *, dependency: str, max_request_bytes: int | None = None
+) -> Refusal:
+    """The refusal behind a failed call to `dependency`, whose method takes `max_request_bytes`.
 
-    A status without our details comes from gRPC itself: the peer was not there, or the deadline passed on the way.
+    A status without our details comes from gRPC itself: the peer was not there, the deadline passed on the way, or the
+    message was larger than anything that the peer looks at.
     """
     trailers: Any = error.trailing_metadata() or ()
     for key, value in trailers:
         if key == STATUS_TRAILER:
-            return _from_status(status_pb2.Status.FromString(value))
+            return _from_status(value)
     code = error.code()
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("the deadline passed; repeat with the same key to learn the outcome")
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return RequestTooLarge("the message is too large", max_request_bytes=max_request_bytes or "unknown")
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return NotImplementedYet("this version does not serve the method", method=dependency)
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
@@ -204,7 +226,11 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError, *, dependency: s
     return Internal("internal error")
 
 
-def _from_status(status: status_pb2.Status) -> Refusal:
+def _from_status(raw: bytes) -> Refusal:
+    try:
+        status = status_pb2.Status.FromString(raw)
+    except DecodeError:
+        return Internal("internal error")
     info, bad_request, retry_info = (
         error_details_pb2.ErrorInfo(),
         error_details_pb2.BadRequest(),
@@ -218,5 +244,10 @@ def _from_status(status: status_pb2.Status) -> Refusal:
     if info.domain != DOMAIN or info.reason not in _BY_NAME:
         return Internal("internal error")
     fields = [FieldViolation(violation.field, violation.description) for violation in bad_request.field_violations]
-    plain = Refusal(status.message, fields=fields, retry_after_s=retry_after_s, **dict(info.metadata))
-    return ReceivedRefusal(ErrorReason.ValueType(_BY_NAME[info.reason]), status, plain)
+    return ReceivedRefusal(
+        ErrorReason.ValueType(_BY_NAME[info.reason]),
+        status.message,
+        fields=fields,
+        retry_after_s=retry_after_s,
+        metadata=info.metadata,
+    )

@@ -19,6 +19,10 @@ from mesh.process import StartRefused
 
 _BATCH_STATEMENT_TIMEOUT = "120s"  # verification, rebuild and exports read everything
 _LOCK_TIMEOUT = "5s"
+_TURN_TIMEOUT = "60s"  # how long another migration of the same database may take
+_ROLES_ATTEMPTS_MAX = 50  # each collision means that somebody else got through
+# "tuple concurrently updated" has no code of its own.
+_COLLISION = (asyncpg.InternalServerError, asyncpg.UniqueViolationError, asyncpg.DuplicateObjectError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,22 @@ async def migrate(
     with refusing():
         connection = await asyncpg.connect(admin_dsn, timeout=10)
         try:
-            # One migration at a time in the whole cluster: roles belong to all its databases.
+            await connection.execute(f"SET lock_timeout = '{_TURN_TIMEOUT}'")
             await connection.execute("SELECT pg_advisory_lock(hashtext('giving.migrate'))")
-            await _make_roles(connection, schema, {"service": password, "batch": batch_password or password})
+            await _make_roles_among_others(connection, schema, {"service": password, "batch": batch_password or password})
             return await _apply_missing(connection, migrations_of(service), schema)
         finally:
             await connection.close()
+
+
+async def _make_roles_among_others(connection: Connection, schema: str, passwords: dict[str, str]) -> None:
+    """Roles belong to all databases of the cluster, advisory locks to one: another database's migration may collide."""
+    for _ in range(_ROLES_ATTEMPTS_MAX - 1):
+        try:
+            return await _make_roles(connection, schema, passwords)
+        except _COLLISION:
+            continue
+    return await _make_roles(connection, schema, passwords)
 
 
 async def _make_roles(connection: Connection, schema: str, passwords: dict[str, str]) -> None:

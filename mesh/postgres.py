@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 
 from mesh.errors import DependencyUnavailable, RequestInFlight
+from mesh.process import StartRefused
 
 ACQUIRE_TIMEOUT_S = 2.0
 COMMAND_TIMEOUT_S = 5.0
@@ -69,6 +70,10 @@ async def fetch_one(connection: Connection, statement: str, *arguments: Any) -> 
     return row
 
 
+class TransactionLost(RequestInFlight):
+    """The database rolled the transaction back in favour of another one and asks for it again."""
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
     """Turns the driver's errors into refusals; the one place that knows them.
@@ -79,6 +84,8 @@ def refusing() -> Iterator[None]:
     """
     try:
         yield
+    except _AGAIN as error:
+        raise TransactionLost("the same object is being changed; repeat with the same key", retry_after_s=1) from error
     except asyncpg.LockNotAvailableError as error:
         raise RequestInFlight("the same object is being changed; repeat with the same key", retry_after_s=1) from error
     except _UNREACHABLE as error:
@@ -110,7 +117,7 @@ class Database:
             try:
                 async with self.transaction() as connection:
                     return await work(connection)
-            except _AGAIN:
+            except TransactionLost:
                 continue
         async with self.transaction() as connection:
             return await work(connection)
@@ -123,8 +130,13 @@ class Database:
 
 @asynccontextmanager
 async def open_database(dsn: str, *, schema: str, pool_max: int, application: str) -> AsyncIterator[Database]:
-    """A pool that is closed, or cut where closing takes too long."""
-    with refusing():
+    """A pool that is closed, or cut where closing takes too long.
+
+    Raises:
+        StartRefused: the server is there and does not let this role into this database.
+        DependencyUnavailable: it is not there.
+    """
+    with refusing(), _explaining():
         pool = await asyncpg.create_pool(
             dsn,
             min_size=1,
@@ -138,6 +150,14 @@ async def open_database(dsn: str, *, schema: str, pool_max: int, application: st
         yield Database(pool)
     finally:
         await _close(pool)
+
+
+@contextmanager
+def _explaining() -> Iterator[None]:
+    try:
+        yield
+    except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        raise StartRefused(f"PostgreSQL: {error}; check DATABASE_URL, or run `mesh migrate` first") from error
 
 
 async def _roll_back(connection: asyncpg.Connection[asyncpg.Record]) -> None:

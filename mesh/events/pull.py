@@ -64,6 +64,7 @@ class Puller:
         if self._subscription is None or self._client.is_closed:
             return
         await self._subscription.unsubscribe()
+        self._subscription = None
         while self._waiting:
             await self._waiting.popleft().nak()
 

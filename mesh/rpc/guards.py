@@ -64,7 +64,10 @@ def trust_loopback(*, peer: str, metadata: Mapping[str, str | bytes]) -> Identit
 def _is_loopback(peer: str) -> bool:
     scheme, _, address = peer.partition(":")
     host = address.rpartition(":")[0].strip("[]").replace("%5B", "").replace("%5D", "")
-    return scheme == "unix" or (scheme in ("ipv4", "ipv6") and ipaddress.ip_address(host).is_loopback)
+    try:
+        return scheme == "unix" or (scheme in ("ipv4", "ipv6") and ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return False
 
 
 def authorize(method: Method, identity: Identity) -> None:
@@ -168,10 +171,16 @@ def _bad_strings(value: Any, path: str, *, repeated: bool) -> Iterator[str]:
 def _bad_in_messages(descriptor: FieldDescriptor, value: Any, path: str) -> Iterator[str]:
     if descriptor.message_type and descriptor.message_type.GetOptions().map_entry:
         for key, item in value.items():
-            if any(isinstance(text, str) and _FORBIDDEN_TEXT.search(text) for text in (key, item)):
-                yield f"{path}[{key!r}]"
+            yield from _bad_in_entry(key, item, f"{path}[{key!a}]")
     elif descriptor.is_repeated:
         for index, item in enumerate(value):
             yield from _bad_texts(item, f"{path}[{index}].")
     else:
         yield from _bad_texts(value, f"{path}.")
+
+
+def _bad_in_entry(key: Any, item: Any, path: str) -> Iterator[str]:
+    if any(isinstance(text, str) and _FORBIDDEN_TEXT.search(text) for text in (key, item)):
+        yield path
+    if isinstance(item, Message):
+        yield from _bad_texts(item, f"{path}.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from grpc_health.v1 import health, health_pb2
@@ -22,11 +24,33 @@ class Probe:
     required: bool
 
 
+class _EndingHealth(health.aio.HealthServicer):  # type: ignore[misc] # ships no types
+    """The standard servicer, whose watches can be ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lives: set[asyncio.Timeout] = set()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:  # noqa: N802 - the contract's
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as life:
+                self._lives.add(life)
+                try:
+                    await super().Watch(request, context)
+                finally:
+                    self._lives.discard(life)
+
+    def end_watches(self) -> None:
+        for life in self._lives:
+            if not life.expired():
+                life.reschedule(asyncio.get_running_loop().time())
+
+
 class HealthBoard:
     """Asks dependencies every second and answers for `""`, each service and `dependency.<name>`."""
 
     def __init__(self, *, services: Iterable[str], probes: Mapping[str, Probe]) -> None:
-        self.servicer = health.aio.HealthServicer()
+        self.servicer = _EndingHealth()
         self._services = ("", *services)
         self._probes = probes
         self._leaving = False
@@ -53,6 +77,10 @@ class HealthBoard:
         self._leaving = True
         for name in self._services:
             await self._set(name, False)
+
+    def end_watches(self) -> None:
+        """Ends what watches health; callers' channels do, all their life long, and would hold the server's end up."""
+        self.servicer.end_watches()
 
     async def _healthy(self, name: str, probe: Probe) -> bool:
         try:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 import grpc
@@ -62,7 +63,8 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
     def end_streams(self) -> None:
         """Ends every open stream, as if its life had run out: callers reconnect elsewhere."""
         for life in self._lives:
-            life.reschedule(asyncio.get_running_loop().time())
+            if not life.expired():
+                life.reschedule(asyncio.get_running_loop().time())
 
     def _wrap(self, method: Method, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         serializer = handler.response_serializer
@@ -89,8 +91,11 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
             try:
                 call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
                 authorize(method, call.identity)
-                with self._admission.enter(method.policy.rate_class):
-                    response = await self._work(method, call, behavior, parse(method, raw), context)
+                with ExitStack() as place:
+                    place.enter_context(self._admission.enter(method.policy.rate_class))
+                    handling = behavior(parse(method, raw), context)
+                    work = _holding(place.pop_all(), handling)
+                response = await self._work(method, call, work)
             except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
                 await refuse(method, call, context, error, started)
             else:
@@ -106,8 +111,11 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
             try:
                 call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
                 authorize(method, call.identity)
-                with self._admission.enter(method.policy.rate_class):
-                    response = await self._work(method, call, behavior, parse_each(method, requests), context)
+                with ExitStack() as place:
+                    place.enter_context(self._admission.enter(method.policy.rate_class))
+                    handling = behavior(parse_each(method, requests), context)
+                    work = _holding(place.pop_all(), handling)
+                response = await self._work(method, call, work)
             except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
                 await refuse(method, call, context, error, started)
             else:
@@ -130,13 +138,15 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
 
         return handle
 
-    async def _work(self, method: Method, call: Call, behavior: Any, request: Any, context: Context) -> Any:
+    async def _work(self, method: Method, call: Call, work: Coroutine[Any, Any, Any]) -> Any:
         """Runs a handler until the deadline; one that changes something runs on to its end without its caller."""
-        work = behavior(request, context)
+        life = asyncio.timeout(call.remaining_s())
         try:
-            async with asyncio.timeout(call.remaining_s()):
+            async with life:
                 return await (self.tasks.shielded(work) if method.mutates else work)
         except TimeoutError as error:
+            if not life.expired():
+                raise
             raise DeadlineExceeded("the deadline passed; repeat with the same key to learn the outcome") from error
 
     async def _responses(
@@ -145,23 +155,30 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
         call = begin(method, context)
         started = time.perf_counter()
         life = asyncio.timeout(call.remaining_s())
-        self._lives.add(life)
         try:
             call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
             authorize(method, call.identity)
             with self._admission.enter(method.policy.rate_class):
-                async with life:
-                    async for response in behavior(request(), context):
+                async with life, aclosing(behavior(request(), context)) as responses:
+                    self._lives.add(life)
+                    async for response in responses:
                         yield response
-        except TimeoutError:
-            # The stream's life is over: a clean end, the caller opens the next one.
-            answer(method, call, context, started)
         except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
-            await refuse(method, call, context, error, started)
+            if isinstance(error, TimeoutError) and life.expired():
+                # The stream's life is over: a clean end, the caller opens the next one.
+                answer(method, call, context, started)
+            else:
+                await refuse(method, call, context, error, started)
         else:
             answer(method, call, context, started)
         finally:
             self._lives.discard(life)
+
+
+async def _holding(place: ExitStack, work: Awaitable[Any]) -> Any:
+    """Works and keeps its place of the admission bound to its end, also when its caller has gone."""
+    with place:
+        return await work
 
 
 def metadata_of(context: Context) -> dict[str, str | bytes]:

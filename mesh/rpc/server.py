@@ -90,6 +90,7 @@ async def serve(
         await board.leave()
         await asyncio.sleep(settings.drain_s)
         guard.end_streams()
+        board.end_watches()
         await server.stop(settings.grace_s)
         await guard.tasks.join(timeout_s=settings.grace_s)
 
