@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
+
+from mesh.rpc.call import current_call
 
 
 def configure(*, service: str, level: str) -> None:
@@ -16,6 +20,7 @@ def configure(*, service: str, level: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _correlate,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -26,3 +31,11 @@ def configure(*, service: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _correlate(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Names the call that the line belongs to, where it belongs to one."""
+    call = current_call()
+    if call:
+        line.setdefault("correlation_id", call.correlation_id)
+    return line

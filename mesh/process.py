@@ -43,15 +43,45 @@ class StartRefused(Exception):  # noqa: N818 - an answer to the operator
 
 
 async def _run(values: SettingsT, application: Callable[[SettingsT], AbstractAsyncContextManager[Any]]) -> None:
-    stopping = asyncio.Event()
+    """Serves until a signal. One that comes while the application is being entered ends it there."""
+    stopping = _Stopping()
+    serving = asyncio.create_task(_serve(values, application, stopping))
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, _stop, serving, stopping)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        _log.info("stopped before it served")
+        return
+    _log.info("stopped")
+
+
+async def _serve(
+    values: SettingsT,
+    application: Callable[[SettingsT], AbstractAsyncContextManager[Any]],
+    stopping: _Stopping,
+) -> None:
     async with application(values):
         with _metrics(values):
+            stopping.entered = True
             _log.info("ready")
-            await stopping.wait()
+            await stopping.asked.wait()
             _log.info("stopping")
-    _log.info("stopped")
+
+
+class _Stopping:
+    """Whether the process serves, and whether it was asked to stop."""
+
+    def __init__(self) -> None:
+        self.entered = False
+        self.asked = asyncio.Event()
+
+
+def _stop(serving: asyncio.Task[None], stopping: _Stopping) -> None:
+    stopping.asked.set()
+    if not stopping.entered:
+        serving.cancel()
 
 
 @contextlib.contextmanager

@@ -69,8 +69,12 @@ def objection(event: Event, *, today: datetime.date) -> str:
     if protovalidate.collect_violations(event, fail_fast=True):
         return "breaks the contract of events"
     # In days, because not every number is a date.
-    if (today - _EPOCH_DAY).days - event.day >= HORIZON_DAYS:
+    age_days = (today - _EPOCH_DAY).days - event.day
+    if age_days >= HORIZON_DAYS:
         return "older than the dedupe horizon"
+    # Each day has a partition: an invented one must not make a table. Clocks may be a day apart.
+    if age_days < -1:
+        return "from the future"
     return ""
 
 
@@ -95,6 +99,7 @@ class Consumer:
         self._durable = durable
         self._clock = clock
         self._backoff_s = backoff_s
+        self._batch = BATCH_MESSAGES
         self._puller = Puller(client, stream=stream_name(service), durable=durable, batch=BATCH_MESSAGES)
 
     async def run(self) -> None:
@@ -133,11 +138,15 @@ class Consumer:
 
     async def _process(self, messages: Sequence[Msg]) -> None:
         try:
-            await self._apply(messages)
+            for first in range(0, len(messages), self._batch):
+                await self._apply(messages[first : first + self._batch])
         except BaseException:
+            # What took too long once is taken in smaller portions; too large a one would come back for ever.
+            self._batch = max(1, self._batch // 2)
             # Also where we are cancelled: the next one need not wait until the acknowledgement is overdue.
             await _hand_back(messages)
             raise
+        self._batch = min(BATCH_MESSAGES, self._batch * 2)
 
     async def _apply(self, messages: Sequence[Msg]) -> None:
         windows = [(message, await self._read(message)) for message in messages]
@@ -179,6 +188,7 @@ class Consumer:
         return events
 
     async def _isolate(self, message: Msg, events: Sequence[Event]) -> None:
+        await message.in_progress()
         delays = [delay for event in events if (delay := await self._try(event)) is not None]
         if delays:
             await message.nak(delay=max(delays))

@@ -87,9 +87,7 @@ class Caller:
             if call and any(key == "idempotent-replayed" for key, _ in await rpc.trailing_metadata() or ()):
                 call.mark_replayed()
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(
-                error, dependency=self._peer, max_request_bytes=method.max_request_bytes
-            ) from error
+            raise from_rpc_error(error, dependency=self._peer, max_request_bytes=method.max_request_bytes) from error
         return response
 
     def stream(self, method: Method, request: Any, call: Call | None = None) -> Any:

@@ -14,6 +14,7 @@ from giving.common.v1.identity_pb2 import Identity
 from giving.common.v1.policy_pb2 import ROLE_INTERNAL, ROLE_OPERATOR, ROLE_PUBLIC, RateClass
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import (
     FieldViolation,
@@ -25,10 +26,15 @@ from mesh.errors import (
     Unauthenticated,
 )
 from mesh.rpc.call import IDENTITY_KEY
+from mesh.rpc.canonical import canonicalise
 from mesh.rpc.contract import Method
 
 # Control characters, line breaks included (names end in headers and logs), and the marks that reorder text on a screen.
 _FORBIDDEN_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+_TEXT_RULE = "must not contain control or reordering characters"
+# RFC 3339's years 1 to 9999, which are Python's too.
+_SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799
 
 
 class Identify(Protocol):
@@ -123,6 +129,7 @@ def parse(method: Method, raw: bytes) -> Message:
     # They would survive re-serialisation and travel to inner services.
     request.DiscardUnknownFields()
     check(request)
+    canonicalise(request)
     return request
 
 
@@ -136,9 +143,7 @@ def check(message: Message) -> None:
         FieldViolation(_path(violation.proto.field), violation.proto.message)
         for violation in protovalidate.collect_violations(message)
     ]
-    violations += [
-        FieldViolation(path, "must not contain control or reordering characters") for path in _bad_texts(message, "")
-    ]
+    violations += _bad_values(message, "")
     if violations:
         raise InvalidArgument.of_fields(violations)
 
@@ -153,7 +158,8 @@ def _path(field: Any) -> str:
     return path
 
 
-def _bad_texts(message: Message, prefix: str) -> Iterator[str]:
+def _bad_values(message: Message, prefix: str) -> Iterator[FieldViolation]:
+    """What the contract's rules cannot say: texts that deceive, and times that are none."""
     for descriptor, value in message.ListFields():
         path = prefix + descriptor.name
         if descriptor.type == FieldDescriptor.TYPE_STRING:
@@ -162,25 +168,32 @@ def _bad_texts(message: Message, prefix: str) -> Iterator[str]:
             yield from _bad_in_messages(descriptor, value, path)
 
 
-def _bad_strings(value: Any, path: str, *, repeated: bool) -> Iterator[str]:
+def _bad_strings(value: Any, path: str, *, repeated: bool) -> Iterator[FieldViolation]:
     for index, text in enumerate(value if repeated else (value,)):
         if _FORBIDDEN_TEXT.search(text):
-            yield f"{path}[{index}]" if repeated else path
+            yield FieldViolation(f"{path}[{index}]" if repeated else path, _TEXT_RULE)
 
 
-def _bad_in_messages(descriptor: FieldDescriptor, value: Any, path: str) -> Iterator[str]:
+def _bad_in_messages(descriptor: FieldDescriptor, value: Any, path: str) -> Iterator[FieldViolation]:
     if descriptor.message_type and descriptor.message_type.GetOptions().map_entry:
         for key, item in value.items():
             yield from _bad_in_entry(key, item, f"{path}[{key!a}]")
     elif descriptor.is_repeated:
         for index, item in enumerate(value):
-            yield from _bad_texts(item, f"{path}[{index}].")
+            yield from _bad_in_message(item, f"{path}[{index}]")
     else:
-        yield from _bad_texts(value, f"{path}.")
+        yield from _bad_in_message(value, path)
 
 
-def _bad_in_entry(key: Any, item: Any, path: str) -> Iterator[str]:
+def _bad_in_message(value: Message, path: str) -> Iterator[FieldViolation]:
+    if isinstance(value, Timestamp) and not _SECONDS_MIN <= value.seconds <= _SECONDS_MAX:
+        yield FieldViolation(path, "must lie between the years 1 and 9999")
+    else:
+        yield from _bad_values(value, f"{path}.")
+
+
+def _bad_in_entry(key: Any, item: Any, path: str) -> Iterator[FieldViolation]:
     if any(isinstance(text, str) and _FORBIDDEN_TEXT.search(text) for text in (key, item)):
-        yield path
+        yield FieldViolation(path, _TEXT_RULE)
     if isinstance(item, Message):
-        yield from _bad_texts(item, f"{path}.")
+        yield from _bad_in_message(item, path)
