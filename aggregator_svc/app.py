@@ -45,7 +45,8 @@ async def application(settings: Settings, clock: Clock | None = None) -> AsyncIt
         works = (
             books.consumer.run,
             books.totals.repair_cache,
-            partial(books.totals.learn_from_others, partial(announcements, ear)),
+            partial(books.totals.hear_others, partial(announcements, ear)),
+            books.totals.look_at_others,
             partial(parts.partitions.keep, DAILY_TABLES),
         )
         probes = {**parts.probes(), "redis": Probe(cache.ping, required=False)}

@@ -88,6 +88,8 @@ async def open_redis(url: str, *, timeout_s: float | None = TIMEOUT_S) -> AsyncI
         retry=Retry(NoBackoff(), 0),
         socket_timeout=timeout_s,
         socket_connect_timeout=TIMEOUT_S,
+        # A connection that only listens asks now and then whether the other side is still there.
+        health_check_interval=5 if timeout_s is None else 0,
     )
     try:
         yield redis
@@ -95,8 +97,8 @@ async def open_redis(url: str, *, timeout_s: float | None = TIMEOUT_S) -> AsyncI
         await redis.aclose()
 
 
-async def announcements(redis: Redis) -> AsyncIterator[CampaignTotals | None]:
-    """What other replicas wrote, as it comes; None once listening has begun.
+async def announcements(redis: Redis) -> AsyncIterator[CampaignTotals]:
+    """What other replicas wrote, as it comes.
 
     Raises:
         CacheUnavailable: the connection broke; what was announced meanwhile is lost.
@@ -104,7 +106,6 @@ async def announcements(redis: Redis) -> AsyncIterator[CampaignTotals | None]:
     async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
         try:
             await pubsub.subscribe(CHANNEL)
-            yield None
             while True:
                 message = await pubsub.get_message(timeout=1)
                 if message:

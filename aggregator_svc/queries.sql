@@ -57,8 +57,8 @@ FROM campaign c LEFT JOIN totals t ON t.campaign_id = c.id
 WHERE c.id = ANY ($1) ORDER BY c.id, t.currency;
 
 -- name: changed_since
--- Campaigns that changed since a moment, the latest first.
-SELECT id FROM campaign WHERE as_of >= $1 ORDER BY as_of DESC LIMIT 10000;
+-- A page of campaigns that changed since a moment, the oldest change first, after a campaign of the same moment.
+SELECT id, as_of FROM campaign WHERE (as_of, id) > ($1, $2) ORDER BY as_of, id LIMIT $3;
 
 -- name: campaigns_after
 -- A page of all campaigns by id.

@@ -22,6 +22,7 @@ FOLLOW_PERIOD_S = 0.02  # at most fifty a second for a gateway
 SIGN_OF_LIFE_S = 1.0
 HEARTBEAT_S = 10.0
 POLL_S = 0.1
+POLL_BESIDE_REDIS_S = 1.0
 # A change is dated by its transaction's begin and visible after its end; statements last three seconds at most.
 POLL_OVERLAP = datetime.timedelta(seconds=10)
 REPAIR_S = 0.5
@@ -40,8 +41,8 @@ class Store(Protocol):
         """Totals of campaigns that are known."""
         ...
 
-    async def changed_since(self, moment: datetime.datetime) -> list[CampaignTotals]:
-        """Totals that changed since a moment."""
+    def changed_since(self, moment: datetime.datetime) -> AsyncIterator[list[CampaignTotals]]:
+        """Totals that changed since a moment, in pages."""
         ...
 
     async def page_after(self, campaign_id: UUID) -> list[CampaignTotals]:
@@ -89,7 +90,14 @@ class Totals:
         try:
             await self._cache.put(totals)
         except CacheUnavailable:
-            self._unwritten |= {item.campaign_id: item for item in totals}
+            self._owe(totals)
+
+    def _owe(self, totals: Iterable[CampaignTotals]) -> None:
+        """Keeps the newest of what Redis could not take."""
+        for item in totals:
+            held = self._unwritten.get(item.campaign_id)
+            if held is None or held.version < item.version:
+                self._unwritten[item.campaign_id] = item
 
     async def get_totals(self, campaign_id: UUID) -> CampaignTotals:
         """The totals, from Redis; from the database where Redis has none, does not answer, or lags behind what we saw.
@@ -138,28 +146,30 @@ class Totals:
                 yield await watcher.take(timeout_s=SIGN_OF_LIFE_S)
                 await asyncio.sleep(FOLLOW_PERIOD_S)
 
-    async def learn_from_others(self, listen: Callable[[], AsyncIterator[CampaignTotals | None]]) -> None:
-        """Shows what other replicas applied, until it is cancelled: by their announcements, else by polling."""
-        moment = self._clock.now() - POLL_OVERLAP
+    async def hear_others(self, listen: Callable[[], AsyncIterator[CampaignTotals]]) -> None:
+        """Shows what other replicas announce in Redis, until it is cancelled."""
         while True:
             try:
                 async for totals in listen():
-                    # Whatever happened before listening began is read once.
-                    self._feed.publish([totals] if totals else await self._store.changed_since(moment))
-                    moment = self._clock.now() - POLL_OVERLAP
+                    self._feed.publish([totals])
             except CacheUnavailable:
-                await self._poll(moment)
-            except (DependencyUnavailable, RequestInFlight):
                 await asyncio.sleep(REPAIR_S)
 
-    async def _poll(self, moment: datetime.datetime) -> None:
-        until = self._clock.now() + datetime.timedelta(seconds=1)
-        while self._clock.now() < until:
+    async def look_at_others(self) -> None:
+        """Shows what other replicas applied and did not announce, or we did not hear, until it is cancelled.
+
+        Ten times a second while Redis is away, once a second otherwise: an announcement that is lost delays nobody more.
+        """
+        seen = self._clock.now() - POLL_OVERLAP
+        while True:
+            began = self._clock.now()
             try:
-                self._feed.publish(await self._store.changed_since(moment))
+                async for page in self._store.changed_since(seen):
+                    self._feed.publish(page)
+                seen = began - POLL_OVERLAP
             except (DependencyUnavailable, RequestInFlight) as error:
-                _log.warning("poll waits", error=type(error).__name__)
-            await asyncio.sleep(POLL_S)
+                _log.warning("looking at other replicas waits", error=type(error).__name__)
+            await asyncio.sleep(POLL_S if self._unwritten else POLL_BESIDE_REDIS_S)
 
     async def repair_cache(self) -> None:
         """Writes what Redis could not take, and at the start everything, until it is cancelled."""
@@ -175,7 +185,7 @@ class Totals:
             if waiting:
                 await self._cache.put(list(waiting.values()))
         except CacheUnavailable:
-            self._unwritten = waiting | self._unwritten
+            self._owe(waiting.values())
 
     async def _write_everything(self) -> bool:
         last = UUID(int=0)

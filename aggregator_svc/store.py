@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from itertools import groupby
 from typing import Any
@@ -11,6 +11,8 @@ from uuid import UUID
 
 from aggregator_svc.domain import CampaignTotals, CampaignWord, CurrencyTotals, Delta
 from mesh.postgres import Connection, Database
+
+PAGE = 500
 
 
 class TotalsStore:
@@ -47,11 +49,18 @@ class TotalsStore:
         records = await connection.fetch(self._queries["totals"], list(campaign_ids))
         return [_totals(list(group)) for _, group in groupby(records, key=lambda record: record["id"])]
 
-    async def changed_since(self, moment: datetime.datetime) -> list[CampaignTotals]:
-        """Totals of campaigns that changed since `moment`, a thousand at most."""
-        async with self._database.connection() as connection:
-            records = await connection.fetch(self._queries["changed_since"], moment)
-            return await self._read(connection, [record["id"] for record in records])
+    async def changed_since(self, moment: datetime.datetime) -> AsyncIterator[list[CampaignTotals]]:
+        """Totals of campaigns that changed since `moment`, in pages, the oldest change first."""
+        last = moment, UUID(int=0)
+        while True:
+            async with self._database.connection() as connection:
+                records = await connection.fetch(self._queries["changed_since"], *last, PAGE)
+                totals = await self._read(connection, [record["id"] for record in records])
+            if totals:
+                yield totals
+            if len(records) < PAGE:
+                return
+            last = records[-1]["as_of"], records[-1]["id"]
 
     async def page_after(self, campaign_id: UUID) -> list[CampaignTotals]:
         """A page of all totals by campaign id."""

@@ -40,11 +40,19 @@ SELECT (SELECT count(*) FROM posting) AS postings, (SELECT count(*) FROM entry) 
 SELECT EXISTS (SELECT FROM account WHERE code = $1);
 
 -- name: balance
--- The balance of an account per currency: of one campaign or all, of what was posted before a time or of everything.
+-- The balance of an account per currency over all campaigns, of what was posted before a time or of everything.
 SELECT currency, sum(amount)::bigint AS balance
 FROM entry
-WHERE account = $1 AND ($2::uuid IS NULL OR campaign_id = $2)
-  AND ($3::timestamptz IS NULL OR (day <= ($3 AT TIME ZONE 'utc')::date AND create_time < $3))
+WHERE account = $1 AND ($2::timestamptz IS NULL OR (day <= ($2 AT TIME ZONE 'utc')::date AND create_time < $2))
+GROUP BY currency
+ORDER BY currency;
+
+-- name: balance_of_campaign
+-- The same of one campaign.
+SELECT currency, sum(amount)::bigint AS balance
+FROM entry
+WHERE account = $1 AND ($2::timestamptz IS NULL OR (day <= ($2 AT TIME ZONE 'utc')::date AND create_time < $2))
+  AND campaign_id = $3
 GROUP BY currency
 ORDER BY currency;
 

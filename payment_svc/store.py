@@ -63,7 +63,10 @@ class LedgerStore:
     async def balances(self, account: str, *, campaign_id: UUID | None, as_of: datetime.datetime | None) -> list[Money]:
         """One amount per currency, debit positive."""
         async with self._reading() as connection:
-            found = await connection.fetch(self._queries["balance"], account, campaign_id, as_of, timeout=_READ_ALL_S)
+            # Two statements: one condition that may be absent is no index condition.
+            query = self._queries["balance_of_campaign" if campaign_id else "balance"]
+            asked = (account, as_of, campaign_id) if campaign_id else (account, as_of)
+            found = await connection.fetch(query, *asked, timeout=_READ_ALL_S)
         return [Money(record["balance"], record["currency"]) for record in found]
 
     async def entries_of(self, donation_id: UUID) -> list[Entry]:

@@ -8,7 +8,7 @@ CREATE TABLE campaign (
   as_of timestamptz NOT NULL,
   CONSTRAINT campaign_pkey PRIMARY KEY (id)
 );
-CREATE INDEX campaign_changed ON campaign (as_of);
+CREATE INDEX campaign_changed ON campaign (as_of, id);
 
 -- Totals in minor units. Refunds may be applied before the gift that they belong to: the stream promises no order, so
 -- only what never goes down is bounded here.

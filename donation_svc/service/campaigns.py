@@ -38,6 +38,8 @@ from mesh.fence import Fence, make_fence
 from mesh.ids import new_id
 from mesh.money import Money
 from mesh.postgres import Connection, Database
+from mesh.rpc.call import caller_identity
+from mesh.rpc.tenancy import may_touch
 
 MoveRequest = messages.ActivateCampaignRequest | messages.PauseCampaignRequest
 
@@ -77,7 +79,7 @@ class Campaigns:
         rules = _rules(request)
         charity_id = UUID(request.charity_id)
         charity = await self._charities.get(charity_id)
-        if charity is None:
+        if charity is None or not may_touch(caller_identity(), charity_id):
             raise CharityNotFound("no such charity", charity_id=charity_id)
         fence = make_fence(request, method="CreateCampaign", key_field="request_id", tenant_id=request.charity_id)
         campaign = self._draft(request, charity_id, rules)
@@ -136,7 +138,7 @@ class Campaigns:
         self, connection: Connection, request: MoveRequest, method: str, move: CampaignMove
     ) -> tuple[Campaign, bool]:
         campaign = await self._campaigns.lock(connection, UUID(request.campaign_id))
-        if campaign is None:
+        if campaign is None or not may_touch(caller_identity(), campaign.charity_id):
             raise CampaignNotFound("no such campaign", campaign_id=request.campaign_id)
         fence = make_fence(request, method=method, key_field="request_id", tenant_id=str(campaign.charity_id))
         is_new = await self._commands.is_new(
@@ -173,10 +175,13 @@ class Campaigns:
         Raises:
             CampaignNotFound: there is none.
         """
+        return (await self._find(campaign_id))[0]
+
+    async def _find(self, campaign_id: UUID) -> tuple[Campaign, CharityState]:
         found = await self._campaigns.get_many([campaign_id])
         if campaign_id not in found:
             raise CampaignNotFound("no such campaign", campaign_id=campaign_id)
-        return found[campaign_id][0]
+        return found[campaign_id]
 
     async def list_campaigns(self, request: messages.ListCampaignsRequest) -> tuple[list[Campaign], str]:
         """A page, newest first, and the token of the next.
@@ -195,10 +200,12 @@ class Campaigns:
         """What a checkout may show.
 
         Raises:
-            CampaignNotFound, CampaignNotOpen: there is nothing to offer.
+            CampaignNotFound, CampaignNotOpen, CharitySuspended: there is nothing to offer.
             InvalidArgument: the campaign does not take the order's currency.
         """
-        campaign = await self.get_campaign(campaign_id)
+        campaign, charity_state = await self._find(campaign_id)
+        if charity_state is CharityState.SUSPENDED:
+            raise CharitySuspended("the charity is suspended", charity_id=campaign.charity_id)
         if campaign.state is not CampaignState.ACTIVE:
             raise CampaignNotOpen("the campaign takes no gifts now", campaign_id=campaign_id, state=campaign.state.name)
         if order_total and order_total.minor_units < 0:

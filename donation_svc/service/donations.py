@@ -9,7 +9,6 @@ from typing import Protocol
 from uuid import UUID
 
 from giving.common.v1.identity_pb2 import Identity
-from giving.common.v1.policy_pb2 import ROLE_INTERNAL, ROLE_OPERATOR
 from giving.donation.v1 import donation_service_pb2 as messages
 from giving.donation.v1.event_pb2 import DonationRefunded, DonationSucceeded
 
@@ -32,7 +31,6 @@ from donation_svc.domain import (
 from donation_svc.refusals import (
     CampaignNotFound,
     CampaignNotOpen,
-    CharitySuspended,
     DonationNotFound,
     DonationStateConflict,
     PaymentRefNotFound,
@@ -49,6 +47,7 @@ from mesh.idempotency import request_key
 from mesh.ids import new_id
 from mesh.money import Money
 from mesh.postgres import Connection, Database
+from mesh.rpc.tenancy import sees_everything, tenant_of
 
 # Two equal gifts of one donor within this time: the second carries a hint to the first.
 DUPLICATE_HINT_WITHIN = datetime.timedelta(minutes=10)
@@ -186,12 +185,13 @@ class Donations:
         """A page of a donor's or a campaign's donations, newest first, and the token of the next.
 
         Raises:
+            PermissionDenied: the caller belongs to no charity.
             PageTokenInvalid: the token is foreign.
         """
         query, owner = (
             ("donations_of_donor", request.donor_id) if request.donor_id else ("donations_of_campaign", request.campaign_id)
         )
-        tenant = None if _sees_all(identity) else convert.optional_id(identity.charity_id)
+        tenant = tenant_of(identity)
         list_name = f"{query} {owner} {tenant}"
         size = pages.page_size(request.page_size)
         before = self._tokens.read(request.page_token, list_name=list_name, start=pages.LAST)
@@ -217,20 +217,18 @@ def _draft(
     found = rules.get(UUID(request.campaign_id))
     if found is None:
         return _Draft(None, CampaignNotFound("no such campaign", campaign_id=request.campaign_id))
-    campaign, charity_state = found
+    campaign, _ = found
     donation = _recorded_donation(request, campaign, now=now)
     fence = make_fence(request, method="RecordDonation", key_field="payment_ref", tenant_id=str(campaign.charity_id))
     data = DonationSucceeded(change=convert.change_message(donation, before=Tally()))
     event = new_event(data, source=SOURCE, subject=donation.id, version=1, time=now)
-    return _Draft(NewDonation(donation, fence, event), _recording_refusal(donation.amount, campaign, charity_state))
+    return _Draft(NewDonation(donation, fence, event), _recording_refusal(donation.amount, campaign))
 
 
-def _recording_refusal(amount: Money, campaign: Campaign, charity_state: CharityState) -> Refusal | None:
+def _recording_refusal(amount: Money, campaign: Campaign) -> Refusal | None:
     problem = recorded_amount_problem(campaign, amount)
     if problem:
         return InvalidArgument.of(f"amount.{problem[0]}", problem[1])
-    if charity_state is CharityState.SUSPENDED:
-        return CharitySuspended("the charity is suspended", charity_id=campaign.charity_id)
     if campaign.state not in RECORDABLE:
         return CampaignNotOpen("the campaign is not open", campaign_id=campaign.id, state=campaign.state.name)
     return None
@@ -262,18 +260,24 @@ def _outcome(
     hints: Mapping[UUID, UUID | None],
     earlier: Mapping[tuple[UUID, UUID], tuple[Donation, int]],
 ) -> Recorded | Refusal:
-    if draft.new is None:
-        return draft.refusal or CampaignNotFound("no such campaign")
     new = draft.new
+    if new is None:
+        return _demanded(draft.refusal)
     if new.donation.id in hints:
         return Recorded(replace(new.donation, possible_duplicate_of=hints[new.donation.id]), replayed=False)
     found = earlier.get((new.donation.charity_id, new.fence.key))
     if found is None:
-        return draft.refusal or CampaignNotFound("no such campaign")
+        return _demanded(draft.refusal)
     donation, digest = found
     if digest != new.fence.digest:
         return IdempotencyKeyReused("this key was used before with another content")
     return Recorded(donation, replayed=True)
+
+
+def _demanded(refusal: Refusal | None) -> Refusal:
+    if refusal is None:
+        raise AssertionError("what is neither new nor known was refused")
+    return refusal
 
 
 def _reversed(donation: Donation, amount: Money, *, now: datetime.datetime) -> Donation:
@@ -293,12 +297,8 @@ def _reversed(donation: Donation, amount: Money, *, now: datetime.datetime) -> D
         ) from error
 
 
-def _sees_all(identity: Identity) -> bool:
-    return not {ROLE_INTERNAL, ROLE_OPERATOR}.isdisjoint(identity.roles)
-
-
 def _may_see(identity: Identity, donation: Donation) -> bool:
-    if _sees_all(identity):
+    if sees_everything(identity):
         return True
     owned = (identity.charity_id, str(donation.charity_id)), (identity.donor_id, str(donation.donor_id))
     return any(mine and mine == theirs for mine, theirs in owned)

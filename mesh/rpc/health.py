@@ -24,7 +24,7 @@ class Probe:
     required: bool
 
 
-class _EndingHealth(health.aio.HealthServicer):  # type: ignore[misc] # ships no types
+class _EndingHealth(health.aio.HealthServicer):
     """The standard servicer, whose watches can be ended."""
 
     def __init__(self) -> None:

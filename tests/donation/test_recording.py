@@ -135,17 +135,47 @@ async def test_a_paused_campaign_still_takes_what_has_been_charged(mesh: Mesh, c
     assert (await recorded(mesh, gift(cause.campaign_id))).state == Donation.STATE_SUCCEEDED
 
 
-@pytest.mark.requirement("IDM-1", "CAM-0")
-async def test_a_repeat_is_answered_even_when_the_charity_has_been_suspended_since(mesh: Mesh, cause: Cause) -> None:
-    request = gift(cause.campaign_id)
+@pytest.mark.requirement("CAM-0")
+async def test_a_suspended_charity_is_offered_nowhere_but_what_was_charged_is_in_the_books(mesh: Mesh, cause: Cause) -> None:
+    suspend = SuspendCharityRequest(request_id=fresh_key(), charity_id=cause.charity_id, reason="audit")
+    await mesh.charities.SuspendCharity(suspend)
+    assert await is_replay(mesh.charities.SuspendCharity(suspend))
+
+    assert (await recorded(mesh, gift(cause.campaign_id))).state == Donation.STATE_SUCCEEDED
+    offer = mesh.donations.GetDonationOffer(messages.GetDonationOfferRequest(campaign_id=cause.campaign_id))
+    assert (await refusal_of(offer)).reason_name == "CHARITY_SUSPENDED"
+    draft = mesh.campaigns.CreateCampaign(campaign_request(cause.charity_id))
+    assert (await refusal_of(draft)).reason_name == "CHARITY_SUSPENDED"
+
+
+@pytest.mark.requirement("IDM-1", "IDM-2")
+async def test_an_id_in_capitals_names_the_same_thing(mesh: Mesh, cause: Cause) -> None:
+    donor = "0190b4a2-0000-7000-8000-00000000abcd"
+    request = gift(cause.campaign_id, 300, donor_id=donor)
+    shouted = gift(cause.campaign_id.upper(), 300, donor_id=donor.upper(), payment_ref=request.payment_ref)
     first = await recorded(mesh, request)
-    await mesh.charities.SuspendCharity(
-        SuspendCharityRequest(request_id=fresh_key(), charity_id=cause.charity_id, reason="audit")
-    )
+    assert await recorded(mesh, shouted) == first
+
+    back = reversal(cause.charity_id.upper(), request.payment_ref, 100)
+    assert (await mesh.donations.ReverseRecordedDonation(back)).donation.refunded.minor_units == 100
+    draft = campaign_request(cause.charity_id)
+    again = campaign_request(cause.charity_id.upper(), request_id=draft.request_id)
+    assert (await mesh.campaigns.CreateCampaign(draft)) == (await mesh.campaigns.CreateCampaign(again))
+
+
+@pytest.mark.requirement("IDM-1")
+async def test_a_repeat_is_answered_even_when_the_campaign_takes_less_since(mesh: Mesh, cause: Cause) -> None:
+    request = gift(cause.campaign_id, 5000)
+    first = await recorded(mesh, request)
+    async with reading(mesh.schemas, "donation") as connection:
+        await connection.execute(
+            "UPDATE campaign_currency SET minor_units_max = 200 WHERE campaign_id = $1", cause.campaign_id
+        )
 
     assert await recorded(mesh, request) == first
-    refusal = await refusal_of(mesh.donations.RecordDonation(gift(cause.campaign_id)))
-    assert refusal.reason_name == "CHARITY_SUSPENDED"
+    assert fields_of(await refusal_of(mesh.donations.RecordDonation(gift(cause.campaign_id, 5000)))) == {
+        "amount.minor_units"
+    }
 
 
 @pytest.mark.requirement("IDM-5")

@@ -100,9 +100,7 @@ async def test_no_bytes_make_an_untyped_answer(service: Pretend, name: str) -> N
     answers: list[bytes] = []
     fuzz()
     results = await asyncio.gather(*(service.raw(name)(raw) for raw in answers), return_exceptions=True)
-    reasons = {
-        from_rpc_error(result, dependency="x").reason_name for result in results if isinstance(result, grpc.RpcError)
-    }
+    reasons = {from_rpc_error(result, dependency="x").reason_name for result in results if isinstance(result, grpc.RpcError)}
     assert reasons <= {"MALFORMED_REQUEST", "INVALID_ARGUMENT"}
 
 

@@ -46,10 +46,10 @@ class Donations(donation_grpc.DonationServiceServicer):
         self.record: Callable[[donation.RecordDonationRequest], Awaitable[Any]] = self._recorded
         self.each: Callable[[donation.RecordDonationsRequest], Awaitable[Any]] = self._recorded_each
 
-    async def RecordDonation(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - the contract's
+    async def RecordDonation(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's
         return await self.record(request)
 
-    async def RecordDonations(self, requests: Any, context: Any) -> Any:  # noqa: ARG002, N802 - the contract's
+    async def RecordDonations(self, requests: Any, context: Any) -> Any:  # noqa: N802 - the contract's
         async for request in requests:
             yield await self.each(request)
 
@@ -67,10 +67,10 @@ class Aggregates(aggregate_grpc.AggregateServiceServicer):
         self.get: Callable[[aggregate.GetTotalsRequest], Awaitable[Any]] = self._got
         self.watch: Callable[[aggregate.WatchTotalsRequest], AsyncIterator[Any]] = self._watched
 
-    async def GetTotals(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - the contract's
+    async def GetTotals(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's
         return await self.get(request)
 
-    async def WatchTotals(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - the contract's
+    async def WatchTotals(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's
         async for response in self.watch(request):
             yield response
 

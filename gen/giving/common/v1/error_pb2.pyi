@@ -87,7 +87,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_DONATION_STATE_CONFLICT: _ErrorReason.ValueType  # 38
     """The donation cannot do this in its state."""
     ERROR_REASON_INTAKE_STOPPED: _ErrorReason.ValueType  # 39
-    """Intake is switched off for this charity or for all."""
+    """Intake is switched off for this charity or for all, on purpose: asking again at once is of no use."""
     ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 50
     """No such payment, or not yours."""
     ERROR_REASON_PAYMENT_STATE_CONFLICT: _ErrorReason.ValueType  # 51
@@ -173,7 +173,7 @@ ERROR_REASON_REVERSAL_EXCEEDS_REMAINING: ErrorReason.ValueType  # 37
 ERROR_REASON_DONATION_STATE_CONFLICT: ErrorReason.ValueType  # 38
 """The donation cannot do this in its state."""
 ERROR_REASON_INTAKE_STOPPED: ErrorReason.ValueType  # 39
-"""Intake is switched off for this charity or for all."""
+"""Intake is switched off for this charity or for all, on purpose: asking again at once is of no use."""
 ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 50
 """No such payment, or not yours."""
 ERROR_REASON_PAYMENT_STATE_CONFLICT: ErrorReason.ValueType  # 51

@@ -161,7 +161,9 @@ class MethodPolicy(_message.Message):
     deadline_ms: _builtins.int
     """Longest time the server works on a call in milliseconds; 0 means 5,000. For a stream: how long it may live."""
     idempotency_field: _builtins.str
-    """The request field that is the caller's idempotency key. Empty: the method changes nothing."""
+    """The request field that is the caller's idempotency key. Empty: the method changes nothing for its caller; what a
+    webhook or a nonce changes is fenced by an id of its own. In a stream: the field of each item.
+    """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
         """Who may call: one of these suffices."""

@@ -90,11 +90,11 @@ class Campaign(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it opens by itself; absent: by ActivateCampaign."""
+        """From when on it may open; it opens by ActivateCampaign until schedules are served."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it closes by itself; absent: by CloseCampaign or its goal."""
+        """Until when it is meant to run; it closes by CloseCampaign until schedules are served."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

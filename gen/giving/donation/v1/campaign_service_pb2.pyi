@@ -47,11 +47,11 @@ class CreateCampaignRequest(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When it opens by itself."""
+        """From when on it may open."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it closes by itself."""
+        """Until when it is meant to run."""
 
     def __init__(
         self,

@@ -187,7 +187,7 @@ class CreateDonationResponse(_message.Message):
     client_secret: _builtins.str
     """For Stripe's own form; empty until the payment is ready, then on a repeat."""
     access_token: _builtins.str
-    """Opens this one donation to a guest: get, watch, receipt."""
+    """Opens this one donation to a guest who sends it as bearer: get, watch, receipt. Never part of an address."""
     @_builtins.property
     def donation(self) -> _donation_pb2.Donation:
         """As it stands now."""
@@ -362,11 +362,14 @@ class RecordDonationsResponse(_message.Message):
 
         DESCRIPTOR: _descriptor.Descriptor
 
+        POSITION_FIELD_NUMBER: _builtins.int
         PAYMENT_REF_FIELD_NUMBER: _builtins.int
         OUTCOME_FIELD_NUMBER: _builtins.int
         DONATION_ID_FIELD_NUMBER: _builtins.int
         REASON_FIELD_NUMBER: _builtins.int
         DETAIL_FIELD_NUMBER: _builtins.int
+        position: _builtins.int
+        """Its place in the stream of requests, from 0."""
         payment_ref: _builtins.str
         """Which item."""
         outcome: Global___RecordDonationsResponse.Outcome.ValueType
@@ -380,6 +383,7 @@ class RecordDonationsResponse(_message.Message):
         def __init__(
             self,
             *,
+            position: _builtins.int = ...,
             payment_ref: _builtins.str = ...,
             outcome: Global___RecordDonationsResponse.Outcome.ValueType = ...,
             donation_id: _builtins.str = ...,
@@ -388,7 +392,7 @@ class RecordDonationsResponse(_message.Message):
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "donation_id", b"donation_id", "outcome", b"outcome", "payment_ref", b"payment_ref", "reason", b"reason"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "donation_id", b"donation_id", "outcome", b"outcome", "payment_ref", b"payment_ref", "position", b"position", "reason", b"reason"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -705,20 +709,16 @@ class WatchDonationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DONATION_ID_FIELD_NUMBER: _builtins.int
-    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
     donation_id: _builtins.str
     """Its id."""
-    access_token: _builtins.str
-    """From CreateDonation, for a guest."""
     def __init__(
         self,
         *,
         donation_id: _builtins.str = ...,
-        access_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "donation_id", b"donation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donation_id", b"donation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

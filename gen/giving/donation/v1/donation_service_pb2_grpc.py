@@ -93,8 +93,8 @@ class DonationServiceServicer:
 
     def GetDonationOffer(self, request, context):
         """What a checkout can offer: the campaign's presets, and the round-up of an order's total. Refuses an unknown campaign
-        with CAMPAIGN_NOT_FOUND, one that takes nothing now with CAMPAIGN_NOT_OPEN, a currency that it does not take with
-        INVALID_ARGUMENT.
+        with CAMPAIGN_NOT_FOUND, one that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, a currency that it
+        does not take with INVALID_ARGUMENT. A checkout that asks first never charges for what is refused.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,9 +112,9 @@ class DonationServiceServicer:
     def RecordDonation(self, request, context):
         """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
         unique per charity and caller for ever: a repeat returns the same donation. Refuses other content under a used
-        reference with IDEMPOTENCY_KEY_REUSED, a draft campaign with CAMPAIGN_NOT_OPEN, a suspended charity with
-        CHARITY_SUSPENDED, amounts and currencies out of bounds with INVALID_ARGUMENT. Closed campaigns still accept: the
-        money has been taken.
+        reference with IDEMPOTENCY_KEY_REUSED, a draft campaign with CAMPAIGN_NOT_OPEN, amounts and currencies out of bounds
+        with INVALID_ARGUMENT. Closed campaigns and suspended charities still accept: the money has been taken and must be in
+        the books.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,7 +148,8 @@ class DonationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDonation(self, request, context):
-        """Returns one donation. Refuses an unknown or foreign id with DONATION_NOT_FOUND.
+        """Returns one donation to its donor, its charity, a service, or a guest with the donation's own access token as bearer.
+        Refuses an unknown or foreign id with DONATION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

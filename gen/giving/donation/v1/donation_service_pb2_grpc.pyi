@@ -35,8 +35,8 @@ class DonationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DonationServiceAsyncStub: ...
     GetDonationOffer: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.GetDonationOfferRequest, _donation_service_pb2.GetDonationOfferResponse]
     """What a checkout can offer: the campaign's presets, and the round-up of an order's total. Refuses an unknown campaign
-    with CAMPAIGN_NOT_FOUND, one that takes nothing now with CAMPAIGN_NOT_OPEN, a currency that it does not take with
-    INVALID_ARGUMENT.
+    with CAMPAIGN_NOT_FOUND, one that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, a currency that it
+    does not take with INVALID_ARGUMENT. A checkout that asks first never charges for what is refused.
     """
     CreateDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.CreateDonationRequest, _donation_service_pb2.CreateDonationResponse]
     """Promises a donation and makes its payment ready; the donor confirms with the client secret. It counts when the
@@ -46,9 +46,9 @@ class DonationServiceStub:
     RecordDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.RecordDonationRequest, _donation_service_pb2.RecordDonationResponse]
     """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
     unique per charity and caller for ever: a repeat returns the same donation. Refuses other content under a used
-    reference with IDEMPOTENCY_KEY_REUSED, a draft campaign with CAMPAIGN_NOT_OPEN, a suspended charity with
-    CHARITY_SUSPENDED, amounts and currencies out of bounds with INVALID_ARGUMENT. Closed campaigns still accept: the
-    money has been taken.
+    reference with IDEMPOTENCY_KEY_REUSED, a draft campaign with CAMPAIGN_NOT_OPEN, amounts and currencies out of bounds
+    with INVALID_ARGUMENT. Closed campaigns and suspended charities still accept: the money has been taken and must be in
+    the books.
     """
     RecordDonations: _grpc.StreamStreamMultiCallable[_donation_service_pb2.RecordDonationsRequest, _donation_service_pb2.RecordDonationsResponse]
     """Records many. Each item is answered on its own, in any order: accepted, duplicate, or refused with its reason. After a
@@ -66,7 +66,9 @@ class DonationServiceStub:
     DONATION_STATE_CONFLICT.
     """
     GetDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.GetDonationRequest, _donation_service_pb2.GetDonationResponse]
-    """Returns one donation. Refuses an unknown or foreign id with DONATION_NOT_FOUND."""
+    """Returns one donation to its donor, its charity, a service, or a guest with the donation's own access token as bearer.
+    Refuses an unknown or foreign id with DONATION_NOT_FOUND.
+    """
     ListDonations: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.ListDonationsRequest, _donation_service_pb2.ListDonationsResponse]
     """Lists the donations of a donor or of a campaign, newest first, pending ones included. Exactly one of `donor_id` and
     `campaign_id` is set. Refuses a foreign page token with PAGE_TOKEN_INVALID.
@@ -85,8 +87,8 @@ class DonationServiceAsyncStub(DonationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetDonationOffer: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.GetDonationOfferRequest, _donation_service_pb2.GetDonationOfferResponse]  # type: ignore[assignment]
     """What a checkout can offer: the campaign's presets, and the round-up of an order's total. Refuses an unknown campaign
-    with CAMPAIGN_NOT_FOUND, one that takes nothing now with CAMPAIGN_NOT_OPEN, a currency that it does not take with
-    INVALID_ARGUMENT.
+    with CAMPAIGN_NOT_FOUND, one that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, a currency that it
+    does not take with INVALID_ARGUMENT. A checkout that asks first never charges for what is refused.
     """
     CreateDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.CreateDonationRequest, _donation_service_pb2.CreateDonationResponse]  # type: ignore[assignment]
     """Promises a donation and makes its payment ready; the donor confirms with the client secret. It counts when the
@@ -96,9 +98,9 @@ class DonationServiceAsyncStub(DonationServiceStub):
     RecordDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.RecordDonationRequest, _donation_service_pb2.RecordDonationResponse]  # type: ignore[assignment]
     """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
     unique per charity and caller for ever: a repeat returns the same donation. Refuses other content under a used
-    reference with IDEMPOTENCY_KEY_REUSED, a draft campaign with CAMPAIGN_NOT_OPEN, a suspended charity with
-    CHARITY_SUSPENDED, amounts and currencies out of bounds with INVALID_ARGUMENT. Closed campaigns still accept: the
-    money has been taken.
+    reference with IDEMPOTENCY_KEY_REUSED, a draft campaign with CAMPAIGN_NOT_OPEN, amounts and currencies out of bounds
+    with INVALID_ARGUMENT. Closed campaigns and suspended charities still accept: the money has been taken and must be in
+    the books.
     """
     RecordDonations: _aio.StreamStreamMultiCallable[_donation_service_pb2.RecordDonationsRequest, _donation_service_pb2.RecordDonationsResponse]  # type: ignore[assignment]
     """Records many. Each item is answered on its own, in any order: accepted, duplicate, or refused with its reason. After a
@@ -116,7 +118,9 @@ class DonationServiceAsyncStub(DonationServiceStub):
     DONATION_STATE_CONFLICT.
     """
     GetDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.GetDonationRequest, _donation_service_pb2.GetDonationResponse]  # type: ignore[assignment]
-    """Returns one donation. Refuses an unknown or foreign id with DONATION_NOT_FOUND."""
+    """Returns one donation to its donor, its charity, a service, or a guest with the donation's own access token as bearer.
+    Refuses an unknown or foreign id with DONATION_NOT_FOUND.
+    """
     ListDonations: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.ListDonationsRequest, _donation_service_pb2.ListDonationsResponse]  # type: ignore[assignment]
     """Lists the donations of a donor or of a campaign, newest first, pending ones included. Exactly one of `donor_id` and
     `campaign_id` is set. Refuses a foreign page token with PAGE_TOKEN_INVALID.
@@ -137,8 +141,8 @@ class DonationServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_donation_service_pb2.GetDonationOfferResponse, _abc.Awaitable[_donation_service_pb2.GetDonationOfferResponse]]:
         """What a checkout can offer: the campaign's presets, and the round-up of an order's total. Refuses an unknown campaign
-        with CAMPAIGN_NOT_FOUND, one that takes nothing now with CAMPAIGN_NOT_OPEN, a currency that it does not take with
-        INVALID_ARGUMENT.
+        with CAMPAIGN_NOT_FOUND, one that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, a currency that it
+        does not take with INVALID_ARGUMENT. A checkout that asks first never charges for what is refused.
         """
 
     def CreateDonation(
@@ -158,9 +162,9 @@ class DonationServiceServicer:
     ) -> _typing.Union[_donation_service_pb2.RecordDonationResponse, _abc.Awaitable[_donation_service_pb2.RecordDonationResponse]]:
         """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
         unique per charity and caller for ever: a repeat returns the same donation. Refuses other content under a used
-        reference with IDEMPOTENCY_KEY_REUSED, a draft campaign with CAMPAIGN_NOT_OPEN, a suspended charity with
-        CHARITY_SUSPENDED, amounts and currencies out of bounds with INVALID_ARGUMENT. Closed campaigns still accept: the
-        money has been taken.
+        reference with IDEMPOTENCY_KEY_REUSED, a draft campaign with CAMPAIGN_NOT_OPEN, amounts and currencies out of bounds
+        with INVALID_ARGUMENT. Closed campaigns and suspended charities still accept: the money has been taken and must be in
+        the books.
         """
 
     def RecordDonations(
@@ -198,7 +202,9 @@ class DonationServiceServicer:
         request: _donation_service_pb2.GetDonationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_donation_service_pb2.GetDonationResponse, _abc.Awaitable[_donation_service_pb2.GetDonationResponse]]:
-        """Returns one donation. Refuses an unknown or foreign id with DONATION_NOT_FOUND."""
+        """Returns one donation to its donor, its charity, a service, or a guest with the donation's own access token as bearer.
+        Refuses an unknown or foreign id with DONATION_NOT_FOUND.
+        """
 
     def ListDonations(
         self,

@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1giving/notification/v1/notification_service.proto\x12\x16giving.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dgiving/common/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x02\n\x07Receipt\x12\x13\n\x0b\x64onation_id\x18\x01 \x01(\t\x12\x16\n\x0ereceipt_number\x18\x02 \x01(\t\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.giving.notification.v1.Receipt.State\x12\x35\n\x11next_attempt_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsend_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x0e\n\nSTATE_SENT\x10\x02\x12\x11\n\rSTATE_BOUNCED\x10\x03\x12\x17\n\x13STATE_UNDELIVERABLE\x10\x04\"\xc1\x01\n\x08\x45ndpoint\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\x12\n\ncharity_id\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x61pi_version\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x07 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x11GetReceiptRequest\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"F\n\x12GetReceiptResponse\x12\x30\n\x07receipt\x18\x01 \x01(\x0b\x32\x1f.giving.notification.v1.Receipt\"y\n\x14ResendReceiptRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1d\n\x0b\x64onation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x05\x65mail\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\"I\n\x15ResendReceiptResponse\x12\x30\n\x07receipt\x18\x01 \x01(\x0b\x32\x1f.giving.notification.v1.Receipt\"\xd7\x01\n\x15\x43reateEndpointRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x03url\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10\x12\x1f\n\x0b\x65vent_types\x18\x04 \x03(\tB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x1c\n\x0b\x61pi_version\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12\x1d\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"\\\n\x16\x43reateEndpointResponse\x12\x32\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32 .giving.notification.v1.Endpoint\x12\x0e\n\x06secret\x18\x02 \x01(\t\"n\n\x14ListEndpointsRequest\x12\x1c\n\ncharity_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"e\n\x15ListEndpointsResponse\x12\x33\n\tendpoints\x18\x01 \x03(\x0b\x32 .giving.notification.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd6\x05\n\x13NotificationService\x12\x9b\x01\n\nGetReceipt\x12).giving.notification.v1.GetReceiptRequest\x1a*.giving.notification.v1.GetReceiptResponse\"6\x8a\xb5\x18\x07\n\x01\x01\x10\x02\x18\x02\x82\xd3\xe4\x93\x02%\x12#/v1/donations/{donation_id}/receipt\x12\xbc\x01\n\rResendReceipt\x12,.giving.notification.v1.ResendReceiptRequest\x1a-.giving.notification.v1.ResendReceiptResponse\"N\x8a\xb5\x18\x15\n\x03\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02/\"*/v1/donations/{donation_id}/receipt:resend:\x01*\x12\xb8\x01\n\x0e\x43reateEndpoint\x12-.giving.notification.v1.CreateEndpointRequest\x1a..giving.notification.v1.CreateEndpointResponse\"G\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02)\"$/v1/charities/{charity_id}/endpoints:\x01*\x12\xa6\x01\n\rListEndpoints\x12,.giving.notification.v1.ListEndpointsRequest\x1a-.giving.notification.v1.ListEndpointsResponse\"8\x8a\xb5\x18\x08\n\x02\x03\x05\x10\x02\x18\x02\x82\xd3\xe4\x93\x02&\x12$/v1/charities/{charity_id}/endpointsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1giving/notification/v1/notification_service.proto\x12\x16giving.notification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dgiving/common/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x02\n\x07Receipt\x12\x13\n\x0b\x64onation_id\x18\x01 \x01(\t\x12\x16\n\x0ereceipt_number\x18\x02 \x01(\t\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.giving.notification.v1.Receipt.State\x12\x35\n\x11next_attempt_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsend_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"l\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x0e\n\nSTATE_SENT\x10\x02\x12\x11\n\rSTATE_BOUNCED\x10\x03\x12\x17\n\x13STATE_UNDELIVERABLE\x10\x04\"\xc1\x01\n\x08\x45ndpoint\x12\x13\n\x0b\x65ndpoint_id\x18\x01 \x01(\t\x12\x12\n\ncharity_id\x18\x02 \x01(\t\x12\x0b\n\x03url\x18\x03 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x04 \x03(\t\x12\x13\n\x0b\x61pi_version\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x0f\n\x07\x65nabled\x18\x07 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"2\n\x11GetReceiptRequest\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"F\n\x12GetReceiptResponse\x12\x30\n\x07receipt\x18\x01 \x01(\x0b\x32\x1f.giving.notification.v1.Receipt\"y\n\x14ResendReceiptRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1d\n\x0b\x64onation_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x05\x65mail\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xfe\x01\"I\n\x15ResendReceiptResponse\x12\x30\n\x07receipt\x18\x01 \x01(\x0b\x32\x1f.giving.notification.v1.Receipt\"\xd7\x01\n\x15\x43reateEndpointRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x17\n\x03url\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10\x12\x1f\n\x0b\x65vent_types\x18\x04 \x03(\tB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x32\x12\x1c\n\x0b\x61pi_version\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x14\x12\x1d\n\x0b\x64\x65scription\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"\\\n\x16\x43reateEndpointResponse\x12\x32\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32 .giving.notification.v1.Endpoint\x12\x0e\n\x06secret\x18\x02 \x01(\t\"n\n\x14ListEndpointsRequest\x12\x1c\n\ncharity_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"e\n\x15ListEndpointsResponse\x12\x33\n\tendpoints\x18\x01 \x03(\x0b\x32 .giving.notification.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd6\x05\n\x13NotificationService\x12\x9b\x01\n\nGetReceipt\x12).giving.notification.v1.GetReceiptRequest\x1a*.giving.notification.v1.GetReceiptResponse\"6\x8a\xb5\x18\x07\n\x01\x01\x10\x02\x18\x02\x82\xd3\xe4\x93\x02%\x12#/v1/donations/{donation_id}/receipt\x12\xbc\x01\n\rResendReceipt\x12,.giving.notification.v1.ResendReceiptRequest\x1a-.giving.notification.v1.ResendReceiptResponse\"N\x8a\xb5\x18\x15\n\x03\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02/\"*/v1/donations/{donation_id}/receipt:resend:\x01*\x12\xb8\x01\n\x0e\x43reateEndpoint\x12-.giving.notification.v1.CreateEndpointRequest\x1a..giving.notification.v1.CreateEndpointResponse\"G\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02)\"$/v1/charities/{charity_id}/endpoints:\x01*\x12\xa6\x01\n\rListEndpoints\x12,.giving.notification.v1.ListEndpointsRequest\x1a-.giving.notification.v1.ListEndpointsResponse\"8\x8a\xb5\x18\x08\n\x02\x03\x05\x10\x02\x18\x02\x82\xd3\xe4\x93\x02&\x12$/v1/charities/{charity_id}/endpointsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETRECEIPTREQUEST'].fields_by_name['donation_id']._loaded_options = None
   _globals['_GETRECEIPTREQUEST'].fields_by_name['donation_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_GETRECEIPTREQUEST'].fields_by_name['access_token']._loaded_options = None
-  _globals['_GETRECEIPTREQUEST'].fields_by_name['access_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_RESENDRECEIPTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_RESENDRECEIPTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\022r\0202\016^[!-~]{8,255}$'
   _globals['_RESENDRECEIPTREQUEST'].fields_by_name['donation_id']._loaded_options = None
@@ -78,21 +76,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDPOINT']._serialized_start=524
   _globals['_ENDPOINT']._serialized_end=717
   _globals['_GETRECEIPTREQUEST']._serialized_start=719
-  _globals['_GETRECEIPTREQUEST']._serialized_end=801
-  _globals['_GETRECEIPTRESPONSE']._serialized_start=803
-  _globals['_GETRECEIPTRESPONSE']._serialized_end=873
-  _globals['_RESENDRECEIPTREQUEST']._serialized_start=875
-  _globals['_RESENDRECEIPTREQUEST']._serialized_end=996
-  _globals['_RESENDRECEIPTRESPONSE']._serialized_start=998
-  _globals['_RESENDRECEIPTRESPONSE']._serialized_end=1071
-  _globals['_CREATEENDPOINTREQUEST']._serialized_start=1074
-  _globals['_CREATEENDPOINTREQUEST']._serialized_end=1289
-  _globals['_CREATEENDPOINTRESPONSE']._serialized_start=1291
-  _globals['_CREATEENDPOINTRESPONSE']._serialized_end=1383
-  _globals['_LISTENDPOINTSREQUEST']._serialized_start=1385
-  _globals['_LISTENDPOINTSREQUEST']._serialized_end=1495
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=1497
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=1598
-  _globals['_NOTIFICATIONSERVICE']._serialized_start=1601
-  _globals['_NOTIFICATIONSERVICE']._serialized_end=2327
+  _globals['_GETRECEIPTREQUEST']._serialized_end=769
+  _globals['_GETRECEIPTRESPONSE']._serialized_start=771
+  _globals['_GETRECEIPTRESPONSE']._serialized_end=841
+  _globals['_RESENDRECEIPTREQUEST']._serialized_start=843
+  _globals['_RESENDRECEIPTREQUEST']._serialized_end=964
+  _globals['_RESENDRECEIPTRESPONSE']._serialized_start=966
+  _globals['_RESENDRECEIPTRESPONSE']._serialized_end=1039
+  _globals['_CREATEENDPOINTREQUEST']._serialized_start=1042
+  _globals['_CREATEENDPOINTREQUEST']._serialized_end=1257
+  _globals['_CREATEENDPOINTRESPONSE']._serialized_start=1259
+  _globals['_CREATEENDPOINTRESPONSE']._serialized_end=1351
+  _globals['_LISTENDPOINTSREQUEST']._serialized_start=1353
+  _globals['_LISTENDPOINTSREQUEST']._serialized_end=1463
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=1465
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=1566
+  _globals['_NOTIFICATIONSERVICE']._serialized_start=1569
+  _globals['_NOTIFICATIONSERVICE']._serialized_end=2295
 # @@protoc_insertion_point(module_scope)

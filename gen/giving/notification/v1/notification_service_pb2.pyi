@@ -154,20 +154,16 @@ class GetReceiptRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DONATION_ID_FIELD_NUMBER: _builtins.int
-    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
     donation_id: _builtins.str
     """The donation."""
-    access_token: _builtins.str
-    """From CreateDonation, for a guest."""
     def __init__(
         self,
         *,
         donation_id: _builtins.str = ...,
-        access_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "donation_id", b"donation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donation_id", b"donation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
