@@ -42,7 +42,7 @@ from donation_svc.service.charities import SOURCE, Wake
 from donation_svc.store.donations import DonationStore, NewDonation, recent_id
 from mesh import money, pages
 from mesh.clock import Clock
-from mesh.errors import IdempotencyKeyReused, InvalidArgument, Refusal
+from mesh.errors import IdempotencyKeyReused, Internal, InvalidArgument, Refusal
 from mesh.events.log import EventLog, new_event
 from mesh.fence import Fence, make_fence
 from mesh.idempotency import request_key
@@ -263,13 +263,13 @@ def _outcome(
     earlier: Mapping[tuple[UUID, UUID], tuple[Donation, int]],
 ) -> Recorded | Refusal:
     if draft.new is None:
-        return draft.refusal or CampaignNotFound("no such campaign")
+        return draft.refusal or Internal("internal error")
     new = draft.new
     if new.donation.id in hints:
         return Recorded(replace(new.donation, possible_duplicate_of=hints[new.donation.id]), replayed=False)
     found = earlier.get((new.donation.charity_id, new.fence.key))
     if found is None:
-        return draft.refusal or CampaignNotFound("no such campaign")
+        return draft.refusal or CampaignNotFound("no such campaign", campaign_id=new.donation.campaign_id)
     donation, digest = found
     if digest != new.fence.digest:
         return IdempotencyKeyReused("this key was used before with another content")

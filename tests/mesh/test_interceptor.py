@@ -107,7 +107,9 @@ def all_kinds(service: Pretend, error: BaseException) -> list[Any]:
 
 
 @pytest.mark.requirement("SEC-6")
-@pytest.mark.parametrize("error", [RuntimeError(SECRET), KeyError(SECRET), TimeoutError(SECRET), grpc.RpcError(SECRET)], ids=repr)
+@pytest.mark.parametrize(
+    "error", [RuntimeError(SECRET), KeyError(SECRET), TimeoutError(SECRET), grpc.RpcError(SECRET)], ids=repr
+)
 async def test_no_kind_of_call_shows_the_text_of_a_defect(service: Pretend, error: Exception) -> None:
     for call in all_kinds(service, error):
         failure = await caught(call)
@@ -404,8 +406,5 @@ async def test_calls_at_once_do_not_see_each_other(service: Pretend) -> None:
 
     service.donations.record = own
     await asyncio.gather(
-        *(
-            service.record(gift(payment_ref=f"{n:04}"), metadata=((CORRELATION_KEY, f"call-{n:04}"),))
-            for n in range(50)
-        )
+        *(service.record(gift(payment_ref=f"{n:04}"), metadata=((CORRELATION_KEY, f"call-{n:04}"),)) for n in range(50))
     )

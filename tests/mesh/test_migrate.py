@@ -151,7 +151,7 @@ async def test_migrators_of_several_databases_do_not_break_each_others_roles(
 
 async def test_a_new_password_takes_the_place_of_the_old_one(schemas: Schemas, package: Package) -> None:
     await apply(schemas, package)
-    await migrate(schemas.admin_dsn, service=package.name, schema="migrating", password="it's \"new\" \\ %s $1")
+    await migrate(schemas.admin_dsn, service=package.name, schema="migrating", password='it\'s "new" \\ %s $1')
     with pytest.raises(asyncpg.InvalidPasswordError):
         await ask(schemas.dsn("migrating"), "SELECT 1")
     await apply(schemas, package)

@@ -228,8 +228,7 @@ FORBIDDEN = {
     "change an event": "UPDATE event SET payload = ''",
     "delete an event": "DELETE FROM event",
     "empty the log": "TRUNCATE event",
-    "write past the parent": "INSERT INTO event_{today} (epoch, id, bucket, payload) "
-    "VALUES (1, gen_random_uuid(), 1, '')",
+    "write past the parent": "INSERT INTO event_{today} (epoch, id, bucket, payload) VALUES (1, gen_random_uuid(), 1, '')",
     "delete past the parent": "DELETE FROM event_{today}",
     "make a table": "CREATE TABLE mine (x int)",
     "make a table elsewhere": "CREATE TABLE public.mine (x int)",
