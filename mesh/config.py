@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError
@@ -17,7 +19,8 @@ SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 class ProcessSettings(BaseSettings):
     """What every process of the mesh reads. Secrets may be files named like the variable in the folder SECRETS_DIR."""
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, secrets_dir=os.environ.get("SECRETS_DIR"))
+    # A variable without a value is how composed environments leave one out.
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
     mesh_mode: Literal["production", "development"] = Field(
         "production", description="development: plaintext peers on loopback count as internal and operator"
@@ -48,15 +51,26 @@ def load(settings: type[SettingsT]) -> SettingsT:
 
     Prints every mistake, one line each, and exits with 78 where there is one.
     """
+    folder = os.environ.get("SECRETS_DIR") or None
+    if folder and not Path(folder).is_dir():
+        _exit_saying([("SECRETS_DIR", f"{folder} is not a folder")])
     try:
-        return settings()
+        return settings(_secrets_dir=folder)
     except ValidationError as error:
-        _exit_listing(error)
+        _exit_saying(_mistakes(error))
 
 
-def _exit_listing(error: ValidationError) -> NoReturn:
-    for mistake in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in mistake["loc"]).upper()
-        problem = "is not set" if mistake["type"] == "missing" else mistake["msg"]
+def _mistakes(error: ValidationError) -> list[tuple[str, str]]:
+    return [
+        (
+            ".".join(str(part) for part in mistake["loc"]).upper(),
+            "is not set" if mistake["type"] == "missing" else mistake["msg"],
+        )
+        for mistake in error.errors(include_url=False, include_input=False)
+    ]
+
+
+def _exit_saying(mistakes: Iterable[tuple[str, str]]) -> NoReturn:
+    for name, problem in mistakes:
         print(f"configuration: {name}: {problem}", file=sys.stderr)  # noqa: T201 - logs are not configured yet
     raise SystemExit(EXIT_CONFIGURATION)

@@ -36,7 +36,7 @@ class PageTokens:
         cursor = PageCursor(filter_digest=_digest(list_name))
         cursor.shards.add(shard=0, last_id=last_id.bytes)
         body = cursor.SerializeToString()
-        return base64.urlsafe_b64encode(body + self._mac(body)).decode().rstrip("=")
+        return _encoded(body + self._mac(body))
 
     def read(self, token: str, *, list_name: str, start: UUID) -> UUID:
         """The id after which the page begins; `start` for an empty token.
@@ -48,6 +48,8 @@ class PageTokens:
             return start
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            if _encoded(raw) != token:
+                raise PageTokenInvalid("the page token cannot be read")
             body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
             if not hmac.compare_digest(mac, self._mac(body)):
                 raise PageTokenInvalid("the page token was not made by this mesh")
@@ -60,6 +62,10 @@ class PageTokens:
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.new(self._key, body, hashlib.sha256).digest()[:_MAC_BYTES]
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _digest(list_name: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from giving.common.v1.identity_pb2 import Identity
 
-from mesh.errors import from_rpc_error
+from mesh.errors import DeadlineExceeded, from_rpc_error
 from mesh.rpc.call import CORRELATION_KEY, IDENTITY_KEY, TRACE_KEY, Call, current_call
 from mesh.rpc.contract import Method
 
@@ -81,7 +81,9 @@ class Caller:
         """
         call = call or current_call()
         timeout = min(method.deadline_s, call.remaining_s() - DEADLINE_MARGIN_S) if call else method.deadline_s
-        rpc = self._stub(method)(request, timeout=max(timeout, 0.001), metadata=metadata_of(call) if call else None)
+        if timeout <= 0:
+            raise DeadlineExceeded("the deadline passed before the call was made")
+        rpc = self._stub(method)(request, timeout=timeout, metadata=metadata_of(call) if call else None)
         try:
             response = await rpc
             if call and any(key == "idempotent-replayed" for key, _ in await rpc.trailing_metadata() or ()):

@@ -139,7 +139,7 @@ def violations(message: Any) -> list[str]:
 
 
 @pytest.mark.requirement("SEC-6")
-@pytest.mark.parametrize("mark", ["\x00", "\x1b", "\x7f", "\x85", "\u202e", "\u2066"])
+@pytest.mark.parametrize("mark", ["\x00", "\t", "\n", "\x1b", "\x7f", "\x85", "\u202e", "\u2066"])
 def test_control_and_reordering_characters_are_refused_by_the_path_of_their_field(mark: str) -> None:
     request = donation.RecordDonationsRequest(
         donations=[gift(), gift(metadata={"good": f"a{mark}b"}), gift(metadata={f"k{mark}": "v"})]
@@ -155,8 +155,8 @@ def test_control_characters_are_found_however_deep_they_are() -> None:
     assert path == "fields['a'].struct_value.fields['b'].list_value.values[1].string_value"
 
 
-def test_tabs_and_line_breaks_and_other_scripts_are_fine() -> None:
-    assert violations(struct_pb2.Value(string_value="a\tb\r\nc \u2013 \u017c\u00f3 \U0001f642 \u200f\u05e2")) == []
+def test_other_scripts_and_signs_are_fine() -> None:
+    assert violations(struct_pb2.Value(string_value="a \u2013 \u017c\u00f3 \U0001f642 \u200f\u05e2")) == []
 
 
 # Identity
