@@ -147,7 +147,7 @@ class Anything(Refusal):
         self.reason = number  # type: ignore[misc,assignment] # one class for every reason
 
 
-@pytest.mark.parametrize("number", REASONS, ids=lambda number: error_pb2.ErrorReason.Name(number))
+@pytest.mark.parametrize("number", REASONS, ids=error_pb2.ErrorReason.Name)
 async def test_every_reason_crosses_a_hop_unchanged(service: Pretend, caller: Caller, number: int) -> None:
     refusal = Anything(number)
 

@@ -39,7 +39,7 @@ def test_every_reason_but_the_zero_has_a_form() -> None:
     assert set(FORMS) == set(error_pb2.ErrorReason.values()) - {0}
 
 
-@pytest.mark.parametrize("number", sorted(FORMS), ids=lambda number: error_pb2.ErrorReason.Name(number))
+@pytest.mark.parametrize("number", sorted(FORMS), ids=error_pb2.ErrorReason.Name)
 def test_a_reasons_http_status_fits_its_code(number: int) -> None:
     form = FORMS[number]
     assert form.http_status in STATUSES[form.code.name]

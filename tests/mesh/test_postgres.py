@@ -25,7 +25,7 @@ async def schemas(postgres_server: Postgres) -> AsyncIterator[Schemas]:
     await admin.execute("INSERT INTO donation.account VALUES ('a', 0), ('b', 0)")
     await admin.execute("GRANT SELECT, INSERT, UPDATE ON donation.account TO donation_service")
     await admin.close()
-    yield schemas
+    return schemas
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ class Part:
 
 @pytest.mark.requirement("OPS-2")
 @pytest.mark.parametrize("required", [True, False])
-async def test_health_follows_its_dependencies_down_and_up(required: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_health_follows_its_dependencies_down_and_up(required: bool) -> None:
     part = Part()
     async with pretend(probes={"part": Probe(part.ask, required=required)}) as service:
         for part.away in (True, False):
