@@ -37,7 +37,7 @@ class ServiceSettings(ProcessSettings):
     listen_host: str = "127.0.0.1"
     listen_port: int = Field(ge=0, le=65535, description="port of the gRPC server; 0: any free one")
     database_url: SecretStr = Field(description="postgresql://… of the service's own role")
-    database_schema: str = Field(pattern="^[a-z_]+$", description="schema of the service")
+    database_schema: str = Field("public", pattern="^[a-z_]+$", description="schema of the service")
     database_pool: int = Field(10, ge=2, le=100, description="connections to PostgreSQL at most")
     nats_url: SecretStr = Field(description="nats://…")
     page_token_key: SecretStr = Field(min_length=16, description="signs page tokens; the same in every replica")

@@ -123,7 +123,7 @@ def settings(**more: Any) -> ServiceSettings:
         "drain_s": 0,
         "grace_s": 5,
     }
-    return ServiceSettings(**{"database_schema": "pretend"} | fields | more)
+    return ServiceSettings(**fields | more)
 
 
 def serving(
