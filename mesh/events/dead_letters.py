@@ -16,8 +16,9 @@ from mesh import pages
 from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable, Refusal, RequestInFlight
 from mesh.events.consumer import EventRefused, Handler, objection
+from mesh.fence import Fence, make_fence
 from mesh.postgres import Database
-from mesh.rpc.call import caller_identity, mark_replayed
+from mesh.rpc.call import mark_replayed
 
 _ATTEMPTS_UNBOUNDED = 2**31 - 1  # a letter that is dead stays dead, however often it is tried
 _log = structlog.get_logger()
@@ -60,11 +61,12 @@ class DeadLetters:
         Raises:
             PageTokenInvalid: the token was not made for this list.
         """
-        name = f"dead letters {request.consumer}"
+        state = request.state or LetterState.DEAD
+        name = f"dead letters {request.consumer} {state}"
         size = pages.page_size(request.page_size)
         after = self._tokens.read(request.page_token, list_name=name, start=pages.FIRST)
         async with self._database.connection() as connection:
-            rows = await connection.fetch(self._queries["list_dead_letters"], request.consumer, after, size + 1)
+            rows = await connection.fetch(self._queries["list_dead_letters"], request.consumer, after, size + 1, state)
         token = self._tokens.make(rows[size - 1]["event_id"], list_name=name) if len(rows) > size else ""
         return [_message(row) for row in rows[:size]], token
 
@@ -78,7 +80,8 @@ class DeadLetters:
             DeadLetterNotFound: there is none, or its consumer does not live here.
             DependencyUnavailable, RequestInFlight: not now.
         """
-        letter = await self._get(request.consumer, request.event_id)
+        fence = make_fence(request, method="ReplayDeadLetter", key_field="request_id", tenant_id="")
+        letter = await self._decided(fence) or await self._get(request.consumer, request.event_id)
         handler = self._handlers.get(request.consumer)
         if handler is None:
             raise DeadLetterNotFound("no such dead letter", event_id=request.event_id)
@@ -88,7 +91,7 @@ class DeadLetters:
         if problem:
             return await self._stays_dead(letter, problem)
         # It has been applied: that is the truth also where somebody gave it up meanwhile.
-        return await self._close(request, LetterState.REPLAYED, among=(LetterState.DEAD, LetterState.DISCARDED))
+        return await self._close(request, fence, LetterState.REPLAYED, among=(LetterState.DEAD, LetterState.DISCARDED))
 
     async def discard_dead_letter(self, request: messages.DiscardDeadLetterRequest) -> messages.DeadLetter:
         """Gives a dead letter up; one that is not dead is answered as it stands, as is any by a dry run.
@@ -96,10 +99,23 @@ class DeadLetters:
         Raises:
             DeadLetterNotFound: there is none.
         """
-        letter = await self._get(request.consumer, request.event_id)
+        fence = make_fence(request, method="DiscardDeadLetter", key_field="request_id", tenant_id="")
+        letter = await self._decided(fence) or await self._get(request.consumer, request.event_id)
         if letter["state"] != LetterState.DEAD or request.dry_run:
             return _as_it_stands(letter)
-        return await self._close(request, LetterState.DISCARDED, among=(LetterState.DEAD,))
+        return await self._close(request, fence, LetterState.DISCARDED, among=(LetterState.DEAD,))
+
+    async def _decided(self, fence: Fence) -> Any:
+        """The letter whose fate an earlier call with this key decided; None where there is none.
+
+        Raises:
+            IdempotencyKeyReused: that call had another content.
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(self._queries["dead_letter_by_request"], fence.key)
+        if row is not None:
+            fence.demand_same(row["request_digest"])
+        return row
 
     async def _get(self, consumer: str, event_id: str) -> Any:
         async with self._database.connection() as connection:
@@ -139,6 +155,7 @@ class DeadLetters:
     async def _close(
         self,
         request: messages.ReplayDeadLetterRequest | messages.DiscardDeadLetterRequest,
+        fence: Fence,
         state: LetterState,
         *,
         among: tuple[LetterState, ...],
@@ -151,6 +168,10 @@ class DeadLetters:
                 state,
                 request.reason,
                 among,
+                fence.caller,
+                fence.correlation_id,
+                fence.key,
+                fence.digest,
             )
         if row is None:
             return _as_it_stands(await self._get(request.consumer, request.event_id))
@@ -159,7 +180,7 @@ class DeadLetters:
             consumer=request.consumer,
             event_id=request.event_id,
             state=state.name,
-            actor=caller_identity().subject,
+            actor=fence.caller,
         )
         return _message(row)
 
@@ -176,6 +197,8 @@ def _message(row: Any) -> messages.DeadLetter:
         state=messages.DeadLetter.State.ValueType(row["state"]),
         reason=row["reason"],
         attempts=row["attempts"],
+        operator_reason=row["operator_reason"],
+        actor=row["actor"],
     )
     letter.create_time.FromDatetime(row["create_time"])
     letter.update_time.FromDatetime(row["update_time"])

@@ -87,17 +87,25 @@ RETURNING state, attempts;
 UPDATE dead_letter SET state = 3, update_time = now() WHERE consumer = $1 AND event_id = ANY ($2) AND state = 1;
 
 -- name: list_dead_letters
--- Dead letters after an id, oldest first: event ids are ordered by time.
-SELECT consumer, event_id, event, state, reason, attempts, create_time, update_time FROM dead_letter
-WHERE state = 2 AND ($1 = '' OR consumer = $1) AND event_id > $2 ORDER BY event_id LIMIT $3;
+-- Letters of a state after an id, oldest first: event ids are ordered by time.
+SELECT consumer, event_id, event, state, reason, attempts, operator_reason, actor, create_time, update_time
+FROM dead_letter
+WHERE state = $4 AND ($1 = '' OR consumer = $1) AND event_id > $2 ORDER BY event_id LIMIT $3;
 
 -- name: get_dead_letter
 -- One letter.
-SELECT consumer, event_id, event, state, reason, attempts, create_time, update_time FROM dead_letter
-WHERE consumer = $1 AND event_id = $2;
+SELECT consumer, event_id, event, state, reason, attempts, operator_reason, actor, create_time, update_time
+FROM dead_letter WHERE consumer = $1 AND event_id = $2;
+
+-- name: dead_letter_by_request
+-- The letter whose fate a request decided, and the digest of that request.
+SELECT consumer, event_id, event, state, reason, attempts, operator_reason, actor, create_time, update_time, request_digest
+FROM dead_letter WHERE request_key = $1;
 
 -- name: close_dead_letter
--- Decides a letter's fate, with the operator's reason, where it is in one of the states $5. No row: it is not.
-UPDATE dead_letter SET state = $3, operator_reason = $4, update_time = now()
+-- Decides a letter's fate where its state is still among $5, with the operator's reason and the fence of his call.
+UPDATE dead_letter
+SET state = $3, operator_reason = $4, actor = $6, correlation_id = $7, request_key = $8, request_digest = $9,
+    update_time = now()
 WHERE consumer = $1 AND event_id = $2 AND state = ANY ($5::smallint[])
-RETURNING consumer, event_id, event, state, reason, attempts, create_time, update_time;
+RETURNING consumer, event_id, event, state, reason, attempts, operator_reason, actor, create_time, update_time;

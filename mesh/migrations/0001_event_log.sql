@@ -77,12 +77,18 @@ CREATE TABLE dead_letter (
   event bytea NOT NULL,
   state smallint NOT NULL CONSTRAINT dead_letter_state_known CHECK (state BETWEEN 1 AND 4),
   reason text NOT NULL,
+  -- Who decided its fate, why, in which call; the fence of that decision.
   operator_reason text NOT NULL DEFAULT '',
+  actor text NOT NULL DEFAULT '',
+  correlation_id text NOT NULL DEFAULT '',
+  request_key uuid,
+  request_digest bigint,
   attempts integer NOT NULL CONSTRAINT dead_letter_attempts_positive CHECK (attempts > 0),
   create_time timestamptz NOT NULL DEFAULT now(),
   update_time timestamptz NOT NULL DEFAULT now(),
-  CONSTRAINT dead_letter_pkey PRIMARY KEY (consumer, event_id)
+  CONSTRAINT dead_letter_pkey PRIMARY KEY (consumer, event_id),
+  CONSTRAINT dead_letter_request_key UNIQUE (request_key)
 );
-CREATE INDEX dead_letter_open ON dead_letter (event_id) WHERE state = 2;
+CREATE INDEX dead_letter_by_state ON dead_letter (state, event_id);
 GRANT SELECT, INSERT, UPDATE ON dead_letter TO {service};
 GRANT SELECT ON dead_letter TO {batch};

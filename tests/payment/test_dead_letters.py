@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from cli.servers.nats import Nats
 from cli.servers.postgres import Postgres
 from mesh.clock import SystemClock
-from mesh.errors import DependencyUnavailable, PageTokenInvalid
+from mesh.errors import DependencyUnavailable, IdempotencyKeyReused, PageTokenInvalid
 from mesh.events import consumer as consumers
 from mesh.events.consumer import Consumer
 from mesh.events.dead_letters import DeadLetterNotFound, DeadLetters
@@ -189,6 +189,27 @@ async def test_a_discarded_letter_keeps_its_reason_and_is_not_replayed(desk: Des
     assert (letter.state, await desk.owed(giver), await desk.dead()) == (DeadLetter.STATE_DISCARDED, 0, [])
     async with desk.database.connection() as connection:
         assert await connection.fetchval("SELECT operator_reason FROM dead_letter") == "a test"
+
+
+@pytest.mark.requirement("IDM-1", "IDM-2", "EVT-7")
+async def test_a_decision_is_fenced_by_its_key_and_stays_readable(desk: Desk) -> None:
+    one, two = Giver().succeeded(250), Giver().succeeded(250)
+    for event in (one, two):
+        await desk.give_up(event)
+    request = discard(one)
+    first = await desk.letters.discard_dead_letter(request)
+    assert await desk.letters.discard_dead_letter(request) == first
+    with pytest.raises(IdempotencyKeyReused):
+        await desk.letters.discard_dead_letter(_with_key(discard(two), request.request_id))
+
+    listed, _ = await desk.letters.list_dead_letters(messages.ListDeadLettersRequest(state=DeadLetter.STATE_DISCARDED))
+    assert [(letter.event.id, letter.operator_reason) for letter in listed] == [(one.id, "a test")]
+    assert [letter.event.id for letter in await desk.dead()] == [two.id]
+
+
+def _with_key(request: messages.DiscardDeadLetterRequest, key: str) -> messages.DiscardDeadLetterRequest:
+    request.request_id = key
+    return request
 
 
 async def test_letters_are_listed_in_pages_oldest_first(desk: Desk) -> None:

@@ -28,7 +28,7 @@ from giving.common.v1 import policy_pb2 as giving_dot_common_dot_v1_dot_policy__
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*giving/common/v1/dead_letter_service.proto\x12\x10giving.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgiving/common/v1/event.proto\x1a\x1dgiving/common/v1/policy.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x02\n\nDeadLetter\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12&\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x17.giving.common.v1.Event\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".giving.common.v1.DeadLetter.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_RETRYING\x10\x01\x12\x0e\n\nSTATE_DEAD\x10\x02\x12\x12\n\x0eSTATE_REPLAYED\x10\x03\x12\x13\n\x0fSTATE_DISCARDED\x10\x04\"m\n\x16ListDeadLettersRequest\x12\x19\n\x08\x63onsumer\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"f\n\x17ListDeadLettersResponse\x12\x32\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1c.giving.common.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x17ReplayDeadLetterRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x19\n\x08\x63onsumer\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1a\n\x08\x65vent_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06reason\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"M\n\x18ReplayDeadLetterResponse\x12\x31\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1c.giving.common.v1.DeadLetter\"\xa9\x01\n\x18\x44iscardDeadLetterRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x19\n\x08\x63onsumer\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1a\n\x08\x65vent_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06reason\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"N\n\x19\x44iscardDeadLetterResponse\x12\x31\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1c.giving.common.v1.DeadLetter2\x95\x03\n\x11\x44\x65\x61\x64LetterService\x12s\n\x0fListDeadLetters\x12(.giving.common.v1.ListDeadLettersRequest\x1a).giving.common.v1.ListDeadLettersResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x05\x10\x01\x18\x04\x12\x82\x01\n\x10ReplayDeadLetter\x12).giving.common.v1.ReplayDeadLetterRequest\x1a*.giving.common.v1.ReplayDeadLetterResponse\"\x17\x8a\xb5\x18\x13\n\x01\x05\x10\x01\x18\x04\x32\nrequest_id\x12\x85\x01\n\x11\x44iscardDeadLetter\x12*.giving.common.v1.DiscardDeadLetterRequest\x1a+.giving.common.v1.DiscardDeadLetterResponse\"\x17\x8a\xb5\x18\x13\n\x01\x05\x10\x01\x18\x04\x32\nrequest_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*giving/common/v1/dead_letter_service.proto\x12\x10giving.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgiving/common/v1/event.proto\x1a\x1dgiving/common/v1/policy.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x92\x03\n\nDeadLetter\x12\x10\n\x08\x63onsumer\x18\x01 \x01(\t\x12&\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x17.giving.common.v1.Event\x12\x31\n\x05state\x18\x03 \x01(\x0e\x32\".giving.common.v1.DeadLetter.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0foperator_reason\x18\x08 \x01(\t\x12\r\n\x05\x61\x63tor\x18\t \x01(\t\"k\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_RETRYING\x10\x01\x12\x0e\n\nSTATE_DEAD\x10\x02\x12\x12\n\x0eSTATE_REPLAYED\x10\x03\x12\x13\n\x0fSTATE_DISCARDED\x10\x04\"\xaa\x01\n\x16ListDeadLettersRequest\x12\x19\n\x08\x63onsumer\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12;\n\x05state\x18\x04 \x01(\x0e\x32\".giving.common.v1.DeadLetter.StateB\x08\xbaH\x05\x82\x01\x02\x10\x01\"f\n\x17ListDeadLettersResponse\x12\x32\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1c.giving.common.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa8\x01\n\x17ReplayDeadLetterRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x19\n\x08\x63onsumer\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1a\n\x08\x65vent_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06reason\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"M\n\x18ReplayDeadLetterResponse\x12\x31\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1c.giving.common.v1.DeadLetter\"\xa9\x01\n\x18\x44iscardDeadLetterRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x19\n\x08\x63onsumer\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01\x12\x1a\n\x08\x65vent_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06reason\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"N\n\x19\x44iscardDeadLetterResponse\x12\x31\n\x0b\x64\x65\x61\x64_letter\x18\x01 \x01(\x0b\x32\x1c.giving.common.v1.DeadLetter2\x95\x03\n\x11\x44\x65\x61\x64LetterService\x12s\n\x0fListDeadLetters\x12(.giving.common.v1.ListDeadLettersRequest\x1a).giving.common.v1.ListDeadLettersResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x05\x10\x01\x18\x04\x12\x82\x01\n\x10ReplayDeadLetter\x12).giving.common.v1.ReplayDeadLetterRequest\x1a*.giving.common.v1.ReplayDeadLetterResponse\"\x17\x8a\xb5\x18\x13\n\x01\x05\x10\x01\x18\x04\x32\nrequest_id\x12\x85\x01\n\x11\x44iscardDeadLetter\x12*.giving.common.v1.DiscardDeadLetterRequest\x1a+.giving.common.v1.DiscardDeadLetterResponse\"\x17\x8a\xb5\x18\x13\n\x01\x05\x10\x01\x18\x04\x32\nrequest_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['state']._loaded_options = None
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_REPLAYDEADLETTERREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_REPLAYDEADLETTERREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\022r\0202\016^[!-~]{8,255}$'
   _globals['_REPLAYDEADLETTERREQUEST'].fields_by_name['consumer']._loaded_options = None
@@ -64,21 +66,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEADLETTERSERVICE'].methods_by_name['DiscardDeadLetter']._loaded_options = None
   _globals['_DEADLETTERSERVICE'].methods_by_name['DiscardDeadLetter']._serialized_options = b'\212\265\030\023\n\001\005\020\001\030\0042\nrequest_id'
   _globals['_DEADLETTER']._serialized_start=188
-  _globals['_DEADLETTER']._serialized_end=550
-  _globals['_DEADLETTER_STATE']._serialized_start=443
-  _globals['_DEADLETTER_STATE']._serialized_end=550
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=552
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=661
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=663
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=765
-  _globals['_REPLAYDEADLETTERREQUEST']._serialized_start=768
-  _globals['_REPLAYDEADLETTERREQUEST']._serialized_end=936
-  _globals['_REPLAYDEADLETTERRESPONSE']._serialized_start=938
-  _globals['_REPLAYDEADLETTERRESPONSE']._serialized_end=1015
-  _globals['_DISCARDDEADLETTERREQUEST']._serialized_start=1018
-  _globals['_DISCARDDEADLETTERREQUEST']._serialized_end=1187
-  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_start=1189
-  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_end=1267
-  _globals['_DEADLETTERSERVICE']._serialized_start=1270
-  _globals['_DEADLETTERSERVICE']._serialized_end=1675
+  _globals['_DEADLETTER']._serialized_end=590
+  _globals['_DEADLETTER_STATE']._serialized_start=483
+  _globals['_DEADLETTER_STATE']._serialized_end=590
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=593
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=763
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=765
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=867
+  _globals['_REPLAYDEADLETTERREQUEST']._serialized_start=870
+  _globals['_REPLAYDEADLETTERREQUEST']._serialized_end=1038
+  _globals['_REPLAYDEADLETTERRESPONSE']._serialized_start=1040
+  _globals['_REPLAYDEADLETTERRESPONSE']._serialized_end=1117
+  _globals['_DISCARDDEADLETTERREQUEST']._serialized_start=1120
+  _globals['_DISCARDDEADLETTERREQUEST']._serialized_end=1289
+  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_start=1291
+  _globals['_DISCARDDEADLETTERRESPONSE']._serialized_end=1369
+  _globals['_DEADLETTERSERVICE']._serialized_start=1372
+  _globals['_DEADLETTERSERVICE']._serialized_end=1777
 # @@protoc_insertion_point(module_scope)

@@ -65,6 +65,8 @@ class DeadLetter(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    OPERATOR_REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     consumer: _builtins.str
     """The durable consumer, such as `aggregator-totals`."""
     state: Global___DeadLetter.State.ValueType
@@ -73,6 +75,10 @@ class DeadLetter(_message.Message):
     """Why it could not be applied, without values from the event."""
     attempts: _builtins.int
     """How often it was tried."""
+    operator_reason: _builtins.str
+    """Why an operator decided as he did; empty before."""
+    actor: _builtins.str
+    """Which operator; empty before."""
     @_builtins.property
     def event(self) -> _event_pb2.Event:
         """The event itself."""
@@ -95,10 +101,12 @@ class DeadLetter(_message.Message):
         attempts: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        operator_reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "event", b"event", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "consumer", b"consumer", "create_time", b"create_time", "event", b"event", "reason", b"reason", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "attempts", b"attempts", "consumer", b"consumer", "create_time", b"create_time", "event", b"event", "operator_reason", b"operator_reason", "reason", b"reason", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -113,22 +121,26 @@ class ListDeadLettersRequest(_message.Message):
     CONSUMER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     consumer: _builtins.str
     """Only of this consumer; empty for all."""
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 100 means 100."""
     page_token: _builtins.str
     """From the previous answer."""
+    state: Global___DeadLetter.State.ValueType
+    """Only in this state; unspecified: those that wait for an operator."""
     def __init__(
         self,
         *,
         consumer: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        state: Global___DeadLetter.State.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer", b"consumer", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -65,7 +65,7 @@ class DeadLetterServiceServicer:
 
     def ReplayDeadLetter(self, request, context):
         """Applies one again; the consumer's own fence makes a repeat harmless. A repeat returns the letter as it stands.
-        Refuses an unknown id with DEAD_LETTER_NOT_FOUND.
+        Refuses an unknown id with DEAD_LETTER_NOT_FOUND, other content under a used key with IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +73,7 @@ class DeadLetterServiceServicer:
 
     def DiscardDeadLetter(self, request, context):
         """Gives one up for good, with a reason that stays. A repeat returns the letter as it stands. Refuses an unknown id with
-        DEAD_LETTER_NOT_FOUND.
+        DEAD_LETTER_NOT_FOUND, other content under a used key with IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

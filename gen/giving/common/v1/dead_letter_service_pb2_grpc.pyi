@@ -37,11 +37,11 @@ class DeadLetterServiceStub:
     """Lists dead letters, oldest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
     ReplayDeadLetter: _grpc.UnaryUnaryMultiCallable[_dead_letter_service_pb2.ReplayDeadLetterRequest, _dead_letter_service_pb2.ReplayDeadLetterResponse]
     """Applies one again; the consumer's own fence makes a repeat harmless. A repeat returns the letter as it stands.
-    Refuses an unknown id with DEAD_LETTER_NOT_FOUND.
+    Refuses an unknown id with DEAD_LETTER_NOT_FOUND, other content under a used key with IDEMPOTENCY_KEY_REUSED.
     """
     DiscardDeadLetter: _grpc.UnaryUnaryMultiCallable[_dead_letter_service_pb2.DiscardDeadLetterRequest, _dead_letter_service_pb2.DiscardDeadLetterResponse]
     """Gives one up for good, with a reason that stays. A repeat returns the letter as it stands. Refuses an unknown id with
-    DEAD_LETTER_NOT_FOUND.
+    DEAD_LETTER_NOT_FOUND, other content under a used key with IDEMPOTENCY_KEY_REUSED.
     """
 
 @_typing.type_check_only
@@ -53,11 +53,11 @@ class DeadLetterServiceAsyncStub(DeadLetterServiceStub):
     """Lists dead letters, oldest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
     ReplayDeadLetter: _aio.UnaryUnaryMultiCallable[_dead_letter_service_pb2.ReplayDeadLetterRequest, _dead_letter_service_pb2.ReplayDeadLetterResponse]  # type: ignore[assignment]
     """Applies one again; the consumer's own fence makes a repeat harmless. A repeat returns the letter as it stands.
-    Refuses an unknown id with DEAD_LETTER_NOT_FOUND.
+    Refuses an unknown id with DEAD_LETTER_NOT_FOUND, other content under a used key with IDEMPOTENCY_KEY_REUSED.
     """
     DiscardDeadLetter: _aio.UnaryUnaryMultiCallable[_dead_letter_service_pb2.DiscardDeadLetterRequest, _dead_letter_service_pb2.DiscardDeadLetterResponse]  # type: ignore[assignment]
     """Gives one up for good, with a reason that stays. A repeat returns the letter as it stands. Refuses an unknown id with
-    DEAD_LETTER_NOT_FOUND.
+    DEAD_LETTER_NOT_FOUND, other content under a used key with IDEMPOTENCY_KEY_REUSED.
     """
 
 class DeadLetterServiceServicer:
@@ -76,7 +76,7 @@ class DeadLetterServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_dead_letter_service_pb2.ReplayDeadLetterResponse, _abc.Awaitable[_dead_letter_service_pb2.ReplayDeadLetterResponse]]:
         """Applies one again; the consumer's own fence makes a repeat harmless. A repeat returns the letter as it stands.
-        Refuses an unknown id with DEAD_LETTER_NOT_FOUND.
+        Refuses an unknown id with DEAD_LETTER_NOT_FOUND, other content under a used key with IDEMPOTENCY_KEY_REUSED.
         """
 
     def DiscardDeadLetter(
@@ -85,7 +85,7 @@ class DeadLetterServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_dead_letter_service_pb2.DiscardDeadLetterResponse, _abc.Awaitable[_dead_letter_service_pb2.DiscardDeadLetterResponse]]:
         """Gives one up for good, with a reason that stays. A repeat returns the letter as it stands. Refuses an unknown id with
-        DEAD_LETTER_NOT_FOUND.
+        DEAD_LETTER_NOT_FOUND, other content under a used key with IDEMPOTENCY_KEY_REUSED.
         """
 
 def add_DeadLetterServiceServicer_to_server(servicer: DeadLetterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
