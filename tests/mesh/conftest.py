@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from cli.servers.nats import Nats
-from cli.servers.postgres import Postgres
+from cli.servers.postgres import Postgres, postgres
 from tests.support.log import Log, open_log
 
 
@@ -17,6 +17,14 @@ def _plain_logs() -> None:
     """A drawn traceback costs a second each, and many tests provoke them."""
     renderers = [structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()]
     structlog.configure(processors=renderers)
+
+
+@pytest.fixture(scope="session")
+async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+    """A server that does not wait for the disk: it is never cut off here, and has a database for nearly every test."""
+    settings = {"fsync": "off", "full_page_writes": "off"}
+    async with postgres(tmp_path_factory.mktemp("postgres"), settings=settings) as server:
+        yield server
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from mesh.config import EXIT_CONFIGURATION, ServiceSettings, load
 GOOD = {
     "LISTEN_PORT": "0",
     "DATABASE_URL": "postgresql://a:hunter2-in-url@localhost/x",
+    "DATABASE_SCHEMA": "donation",
     "NATS_URL": "nats://b:hunter2-in-nats@localhost",
     "PAGE_TOKEN_KEY": "hunter2-in-key-hunter2",
 }

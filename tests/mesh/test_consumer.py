@@ -158,7 +158,7 @@ async def test_what_a_stopped_consumer_had_not_taken_goes_to_the_next_one_at_onc
     entered, gate = asyncio.Event(), asyncio.Event()
 
     class Stuck:
-        async def apply(self, events: Sequence[Event]) -> None:
+        async def apply(self, _events: Sequence[Event]) -> None:
             entered.set()
             await gate.wait()
 

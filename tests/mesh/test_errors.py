@@ -22,7 +22,8 @@ PACKAGES = ("mesh", "donation_svc", "payment_svc", "aggregator_svc", "notificati
 # The classes of HTTP answers that a gRPC code may become.
 STATUSES = {
     "INVALID_ARGUMENT": {400, 415},
-    "FAILED_PRECONDITION": {402, 409, 422},
+    # 503 for a switched-off intake: callers over HTTP come back, channels of ours must not retry by themselves.
+    "FAILED_PRECONDITION": {402, 409, 422, 503},
     "NOT_FOUND": {404},
     "ABORTED": {409},
     "UNAUTHENTICATED": {401},

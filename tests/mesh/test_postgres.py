@@ -18,7 +18,7 @@ from tests.support.waiting import until
 
 
 @pytest.fixture
-async def schemas(postgres_server: Postgres) -> AsyncIterator[Schemas]:
+async def schemas(postgres_server: Postgres) -> Schemas:
     schemas = await make_database(postgres_server.dsn, "donation_svc")
     admin = await asyncpg.connect(schemas.admin_dsn)
     await admin.execute("CREATE TABLE donation.account (name text PRIMARY KEY, units int NOT NULL)")
@@ -70,11 +70,13 @@ async def test_a_statement_that_takes_too_long_is_an_unavailable_dependency(data
 
 
 async def test_a_pool_without_a_free_connection_is_an_unavailable_dependency(schemas: Schemas) -> None:
-    async with open_database(schemas.dsn("donation"), schema="donation", pool_max=2, application="test") as database:
-        async with database.connection(), database.connection():
-            with pytest.raises(DependencyUnavailable):
-                async with database.connection():
-                    pytest.fail("there are two")
+    async with (
+        open_database(schemas.dsn("donation"), schema="donation", pool_max=2, application="test") as database,
+        database.connection(),
+        database.connection(),
+    ):
+        with pytest.raises(DependencyUnavailable):
+            await database.run(lambda _connection: pytest.fail("there are two"))
 
 
 async def test_a_violated_constraint_is_no_refusal(database: Database) -> None:

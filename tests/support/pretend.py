@@ -118,6 +118,7 @@ def settings(**more: Any) -> ServiceSettings:
         "mesh_mode": "development",
         "listen_port": 0,
         "database_url": "unused",
+        "database_schema": "unused",
         "nats_url": "unused",
         "page_token_key": "k" * 32,
         "drain_s": 0,
