@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from cli.servers.nats import Nats, nats
 from cli.servers.postgres import Postgres, postgres
@@ -13,6 +15,19 @@ from tests.support.folders import reachable_folder
 from tests.support.giving import Cause, open_cause
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.schemas import make_database
+
+
+def pytest_configure() -> None:
+    """Plain log lines: structlog's own default draws every variable of a traceback, which takes seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
+    )
 
 
 @pytest.fixture(scope="session")
