@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from giving.aggregate.v1 import totals_pb2
+from google.protobuf.message import DecodeError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -73,7 +74,7 @@ class TotalsCache:
         except (RedisError, OSError, TimeoutError) as error:
             self._rests_until = time.monotonic() + REST_S
             raise CacheUnavailable from error
-        return convert.totals_from(totals_pb2.CampaignTotals.FromString(payload)) if payload else None
+        return _read(payload) if payload else None
 
     async def ping(self) -> None:
         """For health."""
@@ -108,10 +109,19 @@ async def announcements(redis: Redis) -> AsyncIterator[CampaignTotals]:
             await pubsub.subscribe(CHANNEL)
             while True:
                 message = await pubsub.get_message(timeout=1)
-                if message:
-                    yield convert.totals_from(totals_pb2.CampaignTotals.FromString(message["data"]))
+                totals = _read(message["data"]) if message else None
+                if totals:
+                    yield totals
         except (RedisError, OSError, TimeoutError) as error:
             raise CacheUnavailable from error
+
+
+def _read(payload: bytes) -> CampaignTotals | None:
+    """What was written; None for what nobody of ours writes."""
+    try:
+        return convert.totals_from(totals_pb2.CampaignTotals.FromString(payload))
+    except (DecodeError, ValueError):
+        return None
 
 
 def _key(campaign_id: UUID) -> str:

@@ -191,6 +191,8 @@ class Totals:
         last = UUID(int=0)
         try:
             while page := await self._store.page_after(last):
+                # Noted, so that an older copy that comes back later is not believed.
+                self._feed.publish(page)
                 await self._cache.put(page)
                 last = page[-1].campaign_id
         except (CacheUnavailable, DependencyUnavailable, RequestInFlight):

@@ -149,10 +149,12 @@ SET state = $3, gross = $4, refunded = $5, disputed = $6, version = $7, update_t
 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_reversal
--- Stores a reversal; its fence refuses a second one.
+-- Stores a reversal unless its fence exists. No row: another donation's reversal has it.
 INSERT INTO reversal (id, charity_id, donation_id, amount, currency, caller, refund_ref, request_key, request_digest,
                       correlation_id, create_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+ON CONFLICT (charity_id, request_key) DO NOTHING
+RETURNING id;
 
 -- name: reversal_by_request
 -- The reversal that a request made, and the digest of that request.

@@ -164,7 +164,9 @@ class Donations:
         after = _reversed(donation, amount, now=now)
         reversal = Reversal(new_id(tenant_id=donation.charity_id), donation.charity_id, donation.id, amount, refund_ref, now)
         data = DonationRefunded(change=convert.change_message(after, before=donation.tally, reversal_id=reversal.id))
-        await self._donations.insert_reversal(connection, reversal, fence)
+        if not await self._donations.insert_reversal(connection, reversal, fence):
+            # Reversals of one donation wait for its lock and were looked up; this one is of another donation.
+            raise IdempotencyKeyReused("this key was used before with another content")
         await self._donations.update_tally(connection, after, fence)
         event = new_event(data, source=SOURCE, subject=after.id, version=after.version, time=now)
         await self._log.append(connection, [event])

@@ -88,8 +88,9 @@ class DonationStore:
             records = await connection.fetch(self._queries[query], owner_id, before, limit, charity_id)
         return [rows.donation(record) for record in records]
 
-    async def insert_reversal(self, connection: Connection, reversal: Reversal, fence: Fence) -> None:
-        await connection.execute(
+    async def insert_reversal(self, connection: Connection, reversal: Reversal, fence: Fence) -> bool:
+        """Stores a reversal; False where another donation's has its key."""
+        stored = await connection.fetchval(
             self._queries["insert_reversal"],
             reversal.id,
             reversal.charity_id,
@@ -103,6 +104,7 @@ class DonationStore:
             fence.correlation_id,
             reversal.create_time,
         )
+        return stored is not None
 
     async def reversal_by_fence(
         self, connection: Connection, *, charity_id: UUID, request_key: UUID

@@ -27,7 +27,7 @@ from mesh import metrics
 from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable, RequestInFlight
 from mesh.events.pull import ConsumerGone, Puller
-from mesh.events.stream import stream_name
+from mesh.events.stream import WINDOW_EVENTS_MAX, stream_name
 from mesh.postgres import Database, fetch_one
 
 BATCH_MESSAGES = 64
@@ -172,9 +172,8 @@ class Consumer:
 
     async def _read(self, message: Msg) -> list[Event]:
         """The window's events less those that must not be applied; these are dead letters at once."""
-        try:
-            window = EventWindow.FromString(message.data)
-        except DecodeError:
+        window = _window(message.data)
+        if window is None:
             _log.error("a message is no window; skipped", consumer=self._durable, subject=message.subject)
             metrics.CONSUMER_EVENTS.labels(self._durable, "malformed").inc()
             return []
@@ -188,8 +187,12 @@ class Consumer:
         return events
 
     async def _isolate(self, message: Msg, events: Sequence[Event]) -> None:
-        await message.in_progress()
-        delays = [delay for event in events if (delay := await self._try(event)) is not None]
+        delays = []
+        for event in events:
+            await message.in_progress()
+            delay = await self._try(event)
+            if delay is not None:
+                delays.append(delay)
         if delays:
             await message.nak(delay=max(delays))
         else:
@@ -232,6 +235,15 @@ class Consumer:
         async with self._database.connection() as connection:
             ids = [UUID(bytes=event.id) for event in events]
             await connection.execute(self._queries["settle_failures"], self._durable, ids)
+
+
+def _window(data: bytes) -> EventWindow | None:
+    """The window, unless it is none or holds more than a relay of ours would put into one."""
+    try:
+        window = EventWindow.FromString(data)
+    except DecodeError:
+        return None
+    return window if len(window.events) <= WINDOW_EVENTS_MAX else None
 
 
 def _id_of(event: Event) -> UUID:

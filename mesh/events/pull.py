@@ -19,7 +19,8 @@ from nats.js.errors import APIError
 EXPIRES_S = 1.0
 # After this long without a word the request is taken for lost: the server was restarted, or the consumer is gone.
 SILENCE_S = EXPIRES_S + 0.5
-ACK_WAIT_S = 30
+# What a killed consumer held comes to another one after this; who works longer says so.
+ACK_WAIT_S = 5
 PENDING_MAX = 1_000
 
 

@@ -35,6 +35,7 @@ _FORBIDDEN_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _TEXT_RULE = "must not contain control or reordering characters"
 # RFC 3339's years 1 to 9999, which are Python's too.
 _SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799
+_NANOS = 1_000_000_000
 
 
 class Identify(Protocol):
@@ -62,9 +63,12 @@ def trust_loopback(*, peer: str, metadata: Mapping[str, str | bytes]) -> Identit
     if forwarded is None:
         return Identity(roles=[ROLE_PUBLIC, ROLE_INTERNAL, ROLE_OPERATOR], subject="development")
     try:
-        return Identity.FromString(forwarded if isinstance(forwarded, bytes) else forwarded.encode())
-    except DecodeError as error:
+        identity = Identity.FromString(forwarded if isinstance(forwarded, bytes) else forwarded.encode())
+        check(identity)
+    except (DecodeError, InvalidArgument) as error:
         raise Unauthenticated("the forwarded identity cannot be read") from error
+    canonicalise(identity)
+    return identity
 
 
 def _is_loopback(peer: str) -> bool:
@@ -186,10 +190,14 @@ def _bad_in_messages(descriptor: FieldDescriptor, value: Any, path: str) -> Iter
 
 
 def _bad_in_message(value: Message, path: str) -> Iterator[FieldViolation]:
-    if isinstance(value, Timestamp) and not _SECONDS_MIN <= value.seconds <= _SECONDS_MAX:
-        yield FieldViolation(path, "must lie between the years 1 and 9999")
+    if isinstance(value, Timestamp) and not _is_time(value):
+        yield FieldViolation(path, "must be a time of the years 1 to 9999")
     else:
         yield from _bad_values(value, f"{path}.")
+
+
+def _is_time(value: Timestamp) -> bool:
+    return _SECONDS_MIN <= value.seconds <= _SECONDS_MAX and 0 <= value.nanos < _NANOS
 
 
 def _bad_in_entry(key: Any, item: Any, path: str) -> Iterator[FieldViolation]:

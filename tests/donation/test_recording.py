@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 from giving.common.v1.money_pb2 import Money
 from giving.donation.v1 import donation_service_pb2 as messages
@@ -11,6 +12,7 @@ from giving.donation.v1.campaign_service_pb2 import ActivateCampaignRequest, Pau
 from giving.donation.v1.charity_service_pb2 import SuspendCharityRequest
 from giving.donation.v1.donation_pb2 import Donation
 
+from mesh.errors import from_rpc_error
 from tests.support.books import counted, reading
 from tests.support.giving import Cause, campaign_request, charity_request, gift, open_cause, reversal, rule
 from tests.support.mesh import Mesh, fresh_key
@@ -252,6 +254,20 @@ async def test_a_refund_reference_used_for_another_donation_is_refused(mesh: Mes
     other = reversal(cause.charity_id, two.payment_ref, 10, refund_ref=used.refund_ref)
 
     assert (await refusal_of(mesh.donations.ReverseRecordedDonation(other))).reason_name == "IDEMPOTENCY_KEY_REUSED"
+
+
+@pytest.mark.requirement("IDM-2")
+async def test_of_one_refund_reference_for_two_donations_at_once_one_passes(mesh: Mesh, cause: Cause) -> None:
+    for _ in range(8):
+        one, two, reference = gift(cause.campaign_id, 100), gift(cause.campaign_id, 100), fresh_key("refund")
+        await asyncio.gather(mesh.donations.RecordDonation(one), mesh.donations.RecordDonation(two))
+        calls = [
+            mesh.donations.ReverseRecordedDonation(reversal(cause.charity_id, request.payment_ref, 10, refund_ref=reference))
+            for request in (one, two)
+        ]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+        assert [from_rpc_error(error, dependency="").reason_name for error in refused] == ["IDEMPOTENCY_KEY_REUSED"]
 
 
 async def test_a_repeat_that_meets_the_first_in_flight_is_told_when_to_come_back(mesh: Mesh, cause: Cause) -> None:
