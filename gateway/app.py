@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from gateway.transcode.routes import Match, Route
 from gateway.webhooks import HANDLE_WEBHOOK, webhook
 from mesh.errors import NotImplementedYet
 from mesh.rpc.contract import Method
+from mesh.tasks import background
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +141,8 @@ def _edge(
 async def _following(parts: _Parts, sinks: list[Sink]) -> AsyncIterator[None]:
     method = parts.methods[FOLLOW_TOTALS]
     follower = Follower(caller=parts.clients.caller(method), method=method, sinks=sinks)
-    task = asyncio.create_task(follower.run())
-    try:
+    async with background(follower.run):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def _redirect(match: Match, exchange: Exchange, live_url: str) -> Answer:
