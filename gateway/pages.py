@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from pathlib import Path
 from typing import TypeAlias
-
-import giving
 
 from gateway.exchange import Answer, Exchange
 from gateway.problems import MethodNotAllowed
@@ -31,8 +28,7 @@ def documents() -> dict[bytes, Page]:
     """The pages for people and the contract for programs."""
     web = resources.files("gateway") / "web"
     pages = {path: _fixed((web / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
-    # Generated beside the Python modules: gen/openapi.json next to gen/giving.
-    contract = Path(next(iter(giving.__path__))).parent / "openapi.json"
+    contract = resources.files("giving") / "openapi.json"
     return pages | {b"/openapi.json": _fixed(contract.read_bytes(), b"application/json"), b"/": _redirect_to_docs}
 
 
