@@ -33,9 +33,9 @@ chaos: ## kill parts under load and check the books
 	@exit 1
 
 bench: .venv/dev.stamp ## run the benchmarks on a running mesh
-	@programs=$$(ls benchmarks/*.py 2>/dev/null); \
-	if [ -z "$$programs" ]; then echo 'make bench: there are no benchmarks in this version' >&2; exit 1; fi; \
-	for program in $$programs; do echo "$$program"; $(BIN)/python "$$program" || exit 1; done
+	@$(BIN)/mesh status >/dev/null 2>&1 || { \
+		echo 'make bench: no healthy mesh runs here: start it with `make up` in another terminal, then run this again' >&2; exit 1; }
+	@for program in benchmarks/*.py; do echo "$$program"; $(BIN)/python "$$program" || exit 1; done
 
 gen: .venv/dev.stamp ## generate gen/ from proto/
 	$(BIN)/python scripts/gen.py
