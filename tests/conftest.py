@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from cli.servers import place
 from cli.servers.nats import Nats, nats
 from cli.servers.postgres import Postgres, postgres
 from cli.servers.valkey import Valkey, valkey
@@ -13,6 +14,15 @@ from tests.support.folders import reachable_folder
 from tests.support.giving import Cause, open_cause
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.schemas import make_database
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_data_is_left_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers of tests keep their data in `reachable_folder`: beside a closed one, as pytest's are, nobody removes it."""
+    yield
+    base = tmp_path_factory.getbasetemp()
+    left = [str(path) for path in (*base.glob("*"), *base.glob("*/*")) if place.elsewhere(path).exists()]
+    assert left == []
 
 
 @pytest.fixture(scope="session")
