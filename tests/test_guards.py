@@ -45,6 +45,8 @@ BY_STATEMENT = {
         "dead_letter_state_known": f"{LETTER} VALUES ('c', {ONE}, '', 5, '', 1)",
         "dead_letter_attempts_positive": f"{LETTER} VALUES ('c', {ONE}, '', 1, '', 0)",
         "dead_letter_pkey": f"{LETTER} SELECT 'c', {ONE}, '', 1, '', 1 {TWICE}",
+        "dead_letter_request_key": f"""{LETTER[:-1]}, request_key)
+            SELECT 'c', gen_random_uuid(), '', 1, '', 1, {ONE} {TWICE}""",
         "schema_migration_pkey": "INSERT INTO schema_migration SELECT * FROM schema_migration",
     },
     "aggregator": {
