@@ -21,10 +21,11 @@ from mesh.clock import Clock, SystemClock
 from mesh.events.api import DeadLetterApi
 from mesh.events.consumer import Consumer
 from mesh.events.dead_letters import DeadLetters
-from mesh.parts import Parts, background, open_parts
+from mesh.parts import Parts, open_parts
 from mesh.postgres import load_queries
 from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
+from mesh.tasks import background
 
 SERVICE = "aggregator"
 MODULES = (aggregate_service_pb2, dead_letter_service_pb2)

@@ -35,7 +35,7 @@ GIFTS_WATCHED = 100
 DEADLINE_S = 30
 
 
-class _Echo(grpc.GenericRpcHandler[Any, Any]):
+class _Echo(grpc.GenericRpcHandler):
     def __init__(self, answer: messages.RecordDonationResponse) -> None:
         self._answer = answer
 
@@ -168,7 +168,15 @@ def main() -> None:
     parser.add_argument("--totals", default="127.0.0.1:8093")
     parser.add_argument("--calls", type=int, default=4000)
     parser.add_argument("--in-flight", type=int, default=64)
-    uvloop.run(_measure(parser.parse_args()))
+    options = parser.parse_args()
+    try:
+        uvloop.run(_measure(options))
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        raise SystemExit(
+            f"no mesh answers at {options.donation} and {options.totals}: start one with `make up`, or name its addresses"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 
 import aiohttp
+from giving_client import AsyncMeshClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,7 +21,6 @@ from cli.processes import SERVICES, batch_password, role_dsn
 from cli.refusal import CommandRefused
 from cli.runfile import Run
 from cli.servers.postgres import administrator_dsn
-from mesh.rpc.channel import open_channel
 
 _CONCURRENCY = 64
 _CATCH_UP_S_MAX = 60.0
@@ -134,8 +134,13 @@ async def _send(errand: Errand, sent: list[Gift], *, target: str, console: Conso
     gate = asyncio.Semaphore(_CONCURRENCY)
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=len(sent), note="")
-        async with open_channel(target) as channel:
-            courier = gifts.Courier(channel, errand, retried=lambda why: progress.update(bar, note=why))
+
+        async def pause(seconds: float) -> None:
+            progress.update(bar, note="no answer, asking again")
+            await asyncio.sleep(seconds)
+
+        async with AsyncMeshClient(target, retries=gifts.PATIENCE, sleep=pause) as mesh:
+            courier = gifts.Courier(mesh, errand)
 
             async def deliver(gift: Gift) -> None:
                 async with gate:

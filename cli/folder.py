@@ -40,8 +40,12 @@ class DataFolder:
                 f"the data folder {self.path} cannot be written ({error.strerror}): choose another with --data or MESH_DATA"
             ) from None
 
+    @property
+    def ports_file(self) -> Path:
+        return self.path / "ports.json"
+
     def ports(self) -> PortBook:
-        return PortBook(self.path / "ports.json")
+        return PortBook(self.ports_file)
 
     def secret(self, name: str) -> str:
         """A random secret, made at first use and kept for the owner's eyes only."""

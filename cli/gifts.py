@@ -6,14 +6,10 @@ import asyncio
 import random
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
-import grpc
-from giving.common.v1.money_pb2 import Money
-from giving.donation.v1.donation_service_pb2 import RecordDonationRequest, ReverseRecordedDonationRequest
-from giving.donation.v1.donation_service_pb2_grpc import DonationServiceStub
+from giving_client import AsyncMeshClient, MeshError, RetryPolicy
 
 from cli.books import Book, Line
 from cli.refusal import CommandRefused
@@ -23,20 +19,8 @@ MINOR_UNITS_MAX = 50_000
 _DUPLICATE_SHARE = 0.05
 _REVERSAL_SHARE = 0.05
 _GIFTS_PER_DONOR = 4
-_CALL_S_MAX = 5.0
-# A killed server is back within seconds; one that is away for longer than this needs a person.
-_DELIVERY_S_MAX = 120.0
-_PAUSE_S_FIRST = 0.05
-_PAUSE_S_MAX = 1.0
-# The call may or may not have happened: the same reference asks again.
-_RETRIED = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED,
-    grpc.StatusCode.CANCELLED,
-)
-ResponseT = TypeVar("ResponseT")
+# A killed server is back within seconds; one that is away for longer than these pauses, a minute at least, needs a person.
+PATIENCE = RetryPolicy(attempts_max=120, pause_s_first=0.05, pause_s_max=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,52 +89,33 @@ def _line(gifts: list[Gift]) -> Line:
 class Courier:
     """Delivers gifts by gRPC, each until it is acknowledged."""
 
-    def __init__(self, channel: grpc.aio.Channel, errand: Errand, *, retried: Callable[[str], None]) -> None:
-        self._donations = DonationServiceStub(channel)
+    def __init__(self, mesh: AsyncMeshClient, errand: Errand) -> None:
+        self._mesh = mesh
         self._errand = errand
-        self._retried = retried
 
     async def deliver(self, gift: Gift) -> None:
         """Raises CommandRefused when the mesh refuses it or does not take it within the bound."""
-        request = self._record_request(gift)
-        await asyncio.gather(
-            *(self._until_acknowledged(self._donations.RecordDonation, request) for _ in range(gift.copies))
-        )
-        if gift.reversed_units:
-            await self._until_acknowledged(self._donations.ReverseRecordedDonation, self._reverse_request(gift))
+        try:
+            await asyncio.gather(*(self._record(gift) for _ in range(gift.copies)))
+            if gift.reversed_units:
+                await self._reverse(gift)
+        except MeshError as error:
+            raise CommandRefused(f"a donation was not taken: {error}") from error
 
-    def _record_request(self, gift: Gift) -> RecordDonationRequest:
-        return RecordDonationRequest(
+    async def _record(self, gift: Gift) -> None:
+        await self._mesh.record_donation(
             payment_ref=gift.payment_ref,
             campaign_id=self._errand.campaign_id,
-            amount=Money(minor_units=gift.minor_units, currency=gift.currency),
+            minor_units=gift.minor_units,
+            currency=gift.currency,
             donor_id=gift.donor_id,
         )
 
-    def _reverse_request(self, gift: Gift) -> ReverseRecordedDonationRequest:
-        return ReverseRecordedDonationRequest(
+    async def _reverse(self, gift: Gift) -> None:
+        await self._mesh.reverse_recorded_donation(
             refund_ref=f"back-{gift.payment_ref}",
             charity_id=self._errand.charity_id,
             payment_ref=gift.payment_ref,
-            amount=Money(minor_units=gift.reversed_units, currency=gift.currency),
+            minor_units=gift.reversed_units,
+            currency=gift.currency,
         )
-
-    async def _until_acknowledged(self, call: Callable[..., object], request: object) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _DELIVERY_S_MAX
-        pause_s = _PAUSE_S_FIRST
-        while True:
-            try:
-                await call(request, timeout=_CALL_S_MAX)  # type: ignore[misc] # the stub's call is awaitable
-            except grpc.aio.AioRpcError as error:
-                self._demand_retry(error, late=loop.time() > deadline)
-            else:
-                return
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _PAUSE_S_MAX)
-
-    def _demand_retry(self, error: grpc.aio.AioRpcError, *, late: bool) -> None:
-        code = error.code()
-        if late or code not in _RETRIED:
-            raise CommandRefused(f"a donation was not taken: {code.name}: {error.details()}") from error
-        self._retried(f"{code.name}, asking again")

@@ -65,7 +65,7 @@ def token(data: Data = _DEFAULT_DATA) -> None:
 
 @app.command()
 def epoch(
-    service: Annotated[str, typer.Argument(help="Whose log: donation, payment or aggregator.")],
+    service: Annotated[str, typer.Argument(help="Whose log: donation or payment.")],
     reason: Annotated[str, typer.Option(help="Why; kept with the epoch.")],
     data: Data = _DEFAULT_DATA,
 ) -> None:

@@ -55,11 +55,12 @@ async def open_epoch(*, folder: DataFolder, settings: MeshSettings, service: str
     """The number of the epoch that was opened for a service's event log.
 
     Raises:
-        CommandRefused: there is no such service, or its database does not answer.
+        CommandRefused: the service has no such log, or its database does not answer.
     """
-    schema = next((known.schema for known in SERVICES if known.name == service), None)
-    if schema is None:
-        raise CommandRefused(f"no service {service}; there are {', '.join(known.name for known in SERVICES)}")
+    schemas = {known.name: known.schema for known in SERVICES if known.publishes}
+    if service not in schemas:
+        raise CommandRefused(f"{service} publishes no events of its own: name one of {', '.join(schemas)}")
+    schema = schemas[service]
     return await _as_administrator(
         lambda dsn: _open_epoch(dsn, schema=schema, reason=reason), folder=folder, settings=settings
     )

@@ -33,17 +33,18 @@ _PASSED_ON = (
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A gRPC service: `schema` names its schema and, with a suffix, its roles."""
+    """A gRPC service: `schema` names its schema and, with a suffix, its roles; `publishes`: a log of events of its own."""
 
     name: str
     package: str
     schema: str
+    publishes: bool
 
 
 SERVICES = (
-    Service(name="donation", package="donation_svc", schema="donation"),
-    Service(name="payment", package="payment_svc", schema="payment"),
-    Service(name="aggregator", package="aggregator_svc", schema="aggregator"),
+    Service(name="donation", package="donation_svc", schema="donation", publishes=True),
+    Service(name="payment", package="payment_svc", schema="payment", publishes=True),
+    Service(name="aggregator", package="aggregator_svc", schema="aggregator", publishes=False),
 )
 
 
@@ -66,6 +67,11 @@ class Ports:
 
     def address(self, name: str) -> str:
         return f"127.0.0.1:{getattr(self, name)}"
+
+
+def metrics_port(folder: DataFolder, name: str) -> int:
+    """Where a part of ours serves its metrics; the same at every start unless somebody took it."""
+    return folder.ports().port(f"{name}_metrics")
 
 
 def role_dsn(admin_dsn: str, *, role: str, password: str) -> str:
@@ -135,7 +141,7 @@ class Processes:
             "LOG_LEVEL": self._settings.log_level,
             "LISTEN_HOST": "127.0.0.1",
             "LISTEN_PORT": address.rpartition(":")[2],
-            "METRICS_PORT": str(self._folder.ports().port(f"{name}_metrics")),
+            "METRICS_PORT": str(metrics_port(self._folder, name)),
             "PYTHONUNBUFFERED": "1",
         }
         passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}

@@ -62,9 +62,9 @@ class _Startup:
             self._show("mesh", f"migrated {name}")
         for wave in (processes.services(), processes.gateways()):
             await self._supervisor.start(*(Running(part, show=self._show) for part in wave))
-        self._console.print(
-            welcome.text(ports=addresses, token=self._folder.secret("development_token")), markup=False, soft_wrap=True
-        )
+        token = self._folder.secret("development_token")
+        text = welcome.text(ports=addresses, token=token, ports_file=self._folder.ports_file)
+        self._console.print(text, markup=False, soft_wrap=True)
 
 
 def _say_where(postgres: Postgres, folder: DataFolder, show: Show) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cli.processes import Ports
 
 # Only sh, curl and sed: whoever reads this may have installed nothing yet. Each block runs as printed, in this order.
@@ -12,6 +14,7 @@ Everything is healthy.
   live    {live}/v1/campaigns/…/totals:watch
   gRPC    donation {donation}, payment {payment}, aggregator {aggregator}
   token   {token} (development: may do everything)
+  metrics http://127.0.0.1:PORT/metrics, with the PORT of NAME_metrics in {ports_file}
 
 A first charity:
 
@@ -42,11 +45,12 @@ In another terminal: mesh status, mesh demo, mesh down. Ctrl-C here stops everyt
 """
 
 
-def text(*, ports: Ports, token: str) -> str:
+def text(*, ports: Ports, token: str, ports_file: Path) -> str:
     names = ("donation", "payment", "aggregator")
     return _TEXT.format(
         rest=f"http://{ports.address('gateway')}",
         live=f"http://{ports.address('live')}",
         token=token,
+        ports_file=ports_file,
         **{name: ports.address(name) for name in names},
     )

@@ -31,10 +31,11 @@ from donation_svc.store.donations import DonationStore
 from mesh.clock import Clock, SystemClock
 from mesh.events.log import EventLog
 from mesh.events.relay import Relay
-from mesh.parts import Parts, background, open_parts
+from mesh.parts import Parts, open_parts
 from mesh.postgres import load_queries
 from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
+from mesh.tasks import background
 
 SERVICE = "donation"
 MODULES = (

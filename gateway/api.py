@@ -10,7 +10,7 @@ import structlog
 
 from gateway.cors import Cors
 from gateway.exchange import Answer, Exchange, Receive, Scope, Send
-from gateway.metrics import Metrics
+from gateway.metrics import RequestCounter
 from gateway.pack import pack
 from gateway.pages import Page
 from gateway.problems import problem
@@ -36,12 +36,14 @@ Handle: TypeAlias = Callable[[Match, Exchange], Awaitable[Answer | Stream]]
 class Edge:
     """Turns every request into exactly one answer, every failure into a problem document."""
 
-    def __init__(self, *, pages: dict[bytes, Page], routes: Routes, handle: Handle, cors: Cors, metrics: Metrics) -> None:
+    def __init__(
+        self, *, pages: dict[bytes, Page], routes: Routes, handle: Handle, cors: Cors, counter: RequestCounter
+    ) -> None:
         self._pages = pages
         self._routes = routes
         self._handle = handle
         self._cors = cors
-        self._metrics = metrics
+        self._counter = counter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -50,9 +52,9 @@ class Edge:
         headers = self._headers(exchange)
         if isinstance(answer, Answer):
             await _send(answer, exchange, send, headers)
-            self._metrics.count(exchange, status=answer.status, seconds=time.perf_counter() - started)
+            self._counter.count(exchange, status=answer.status, seconds=time.perf_counter() - started)
         else:
-            self._metrics.count(exchange, status=200)
+            self._counter.count(exchange, status=200)
             await answer.serve(send, headers)
 
     async def _answer(self, exchange: Exchange) -> Answer | Stream:

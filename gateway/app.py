@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,9 +15,10 @@ from gateway.cors import Cors
 from gateway.exchange import Answer, Exchange
 from gateway.follow import FOLLOW_TOTALS, Follower, Sink
 from gateway.identity import Doorkeeper
-from gateway.metrics import Metrics
-from gateway.pages import Page, documents, operations, readable
-from gateway.server import serving
+from gateway.metrics import SSE_READERS, TOTALS_CACHE_HITS, RequestCounter
+from gateway.pages import Page, documents, readable, signs_of_life
+from gateway.readiness import Readiness
+from gateway.server import Stages, serving
 from gateway.sse import WATCH_TOTALS, Streams, TotalsFeed
 from gateway.sse.bridge import Bridge
 from gateway.transcode import Renderer, Routes, Transcoder, routes_of
@@ -27,6 +26,7 @@ from gateway.transcode.routes import Match, Route
 from gateway.webhooks import HANDLE_WEBHOOK, webhook
 from mesh.errors import NotImplementedYet
 from mesh.rpc.contract import Method
+from mesh.tasks import background
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Parts:
     clients: Clients
     readers: Readers
     writers: Writers
-    metrics: Metrics
+    readiness: Readiness
     cache: TotalsCache
 
 
@@ -82,7 +82,8 @@ async def _rest(parts: _Parts) -> AsyncIterator[Gateway]:
 
     hook = webhook(parts.clients, parts.methods[HANDLE_WEBHOOK])
     edge = _edge(parts, _routes(parts), handle, pages=documents(), hooks={b"/webhooks/stripe": hook})
-    async with _following(parts, [parts.cache]), serving(edge, parts.settings, before_close=lambda: None) as port:
+    stages = Stages(drain=parts.readiness.drain, close=lambda: None)
+    async with _following(parts, [parts.cache]), serving(edge, parts.settings, stages=stages) as port:
         yield Gateway(port)
 
 
@@ -94,27 +95,25 @@ async def _live(parts: _Parts) -> AsyncIterator[Gateway]:
         readers=parts.readers,
         bridge=Bridge(clients=parts.clients, writers=parts.writers),
         local={WATCH_TOTALS: feed.open},
-        gauge=parts.metrics.readers,
+        gauge=SSE_READERS,
         readers_max=parts.settings.readers_max,
     )
     routes = [route for route in _routes(parts) if route.method.streams_out]
     edge = _edge(parts, routes, streams, pages={}, hooks={})
-    async with (
-        _following(parts, [parts.cache, feed]),
-        serving(edge, parts.settings, before_close=streams.close) as port,
-    ):
+    stages = Stages(drain=parts.readiness.drain, close=streams.close)
+    async with _following(parts, [parts.cache, feed]), serving(edge, parts.settings, stages=stages) as port:
         yield Gateway(port)
 
 
 def _parts(settings: GatewaySettings) -> _Parts:
-    methods, clients, metrics, writers = contract_methods(), Clients(settings), Metrics(), Writers()
+    methods, clients, writers = contract_methods(), Clients(settings), Writers()
     cache = TotalsCache(
         caller=clients.caller(methods[GET_TOTALS]),
         method=methods[GET_TOTALS],
         renderer=Renderer(writers),
-        on_hit=metrics.hits.inc,
+        on_hit=TOTALS_CACHE_HITS.inc,
     )
-    return _Parts(settings, methods, clients, Readers(), writers, metrics, cache)
+    return _Parts(settings, methods, clients, Readers(), writers, Readiness(clients), cache)
 
 
 def _routes(parts: _Parts) -> list[Route]:
@@ -128,13 +127,13 @@ def _routes(parts: _Parts) -> list[Route]:
 def _edge(
     parts: _Parts, routes: list[Route], handle: Handle, *, pages: Mapping[bytes, Page], hooks: Mapping[bytes, Page]
 ) -> Edge:
-    pages = {**pages, **operations(parts.clients, parts.metrics)}
+    pages = {**pages, **signs_of_life(parts.readiness.page)}
     return Edge(
         pages={**{path: readable(page) for path, page in pages.items()}, **hooks},
         routes=Routes(routes),
         handle=handle,
         cors=Cors(parts.settings.cors_origins),
-        metrics=parts.metrics,
+        counter=RequestCounter(),
     )
 
 
@@ -142,13 +141,8 @@ def _edge(
 async def _following(parts: _Parts, sinks: list[Sink]) -> AsyncIterator[None]:
     method = parts.methods[FOLLOW_TOTALS]
     follower = Follower(caller=parts.clients.caller(method), method=method, sinks=sinks)
-    task = asyncio.create_task(follower.run())
-    try:
+    async with background(follower.run):
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def _redirect(match: Match, exchange: Exchange, live_url: str) -> Answer:

@@ -6,9 +6,9 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# RELIABILITY attack 43. uvicorn bounds idle time between requests only; its limit of header bytes is h11's, and neither
-# httptools nor uvicorn bounds the time or the size of a request's head. Connections per address are left to the edge
-# in front of us: here every caller may come from one proxy.
+# Heads that trickle in or never end would hold connections for ever. uvicorn bounds idle time between requests only; its
+# limit of header bytes is h11's, and neither httptools nor uvicorn bounds the time or the size of a request's head.
+# Connections per address are left to the edge in front of us: here every caller may come from one proxy.
 HEAD_DEADLINE_S = 10.0
 HEAD_BYTES_MAX = 32 * 1024
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"

@@ -14,7 +14,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# RELIABILITY attack 43: who sends slower than this is cut.
+# Who sends slower than this is cut: bodies that trickle in would hold connections for ever.
 BODY_DEADLINE_S = 15.0
 DISCARD_BYTES_MAX = 8 * 1024 * 1024
 

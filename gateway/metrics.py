@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import Counter, Gauge, Histogram
 
 from gateway.exchange import Exchange
 
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+HTTP_REQUESTS = Counter("http_requests_total", "Answered requests", ["route", "method", "status"])
+HTTP_SECONDS = Histogram(
+    "http_request_duration_seconds",
+    "From the request's head to the end of its answer",
+    ["route", "method"],
+    buckets=_BUCKETS_S,
+)
+SSE_READERS = Gauge("sse_readers", "Open event streams")
+TOTALS_CACHE_HITS = Counter("totals_cache_hits_total", "Totals answered from memory")
 
-class Metrics:
-    """The process's metrics in a registry of their own."""
+
+class RequestCounter:
+    """Counts answered requests."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._requests = Counter(
-            "http_requests_total", "Answered requests", ["route", "method", "status"], registry=self._registry
-        )
-        self._durations = Histogram(
-            "http_request_duration_seconds",
-            "From the request's head to the end of its answer",
-            ["route", "method"],
-            buckets=_BUCKETS_S,
-            registry=self._registry,
-        )
-        self.readers = Gauge("sse_readers", "Open event streams", registry=self._registry)
-        self.hits = Counter("totals_cache_hits_total", "Totals answered from memory", registry=self._registry)
 
     def count(self, exchange: Exchange, *, status: int, seconds: float | None = None) -> None:
         """Counts an answered request; streams have no time to observe."""
@@ -42,10 +39,6 @@ class Metrics:
 
     def _child(self, key: tuple[str, str, int]) -> tuple[Counter, Histogram]:
         route, method, status = key
-        child = self._requests.labels(route, method, status), self._durations.labels(route, method)
+        child = HTTP_REQUESTS.labels(route, method, status), HTTP_SECONDS.labels(route, method)
         self._children[key] = child
         return child
-
-    def text(self) -> bytes:
-        """All metrics in Prometheus' text form."""
-        return generate_latest(self._registry)

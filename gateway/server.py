@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
@@ -36,9 +37,20 @@ class _Server(uvicorn.Server):
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The two stages of a stop: `drain` sends callers elsewhere, `close` ends what would otherwise never end."""
+
+    drain: Callable[[], None]
+    close: Callable[[], None]
+
+
 @asynccontextmanager
-async def serving(app: Any, settings: GatewaySettings, *, before_close: Callable[[], None]) -> AsyncIterator[int]:
-    """Serves `app` while entered; yields the port. `before_close` ends what would otherwise never end.
+async def serving(app: Any, settings: GatewaySettings, *, stages: Stages) -> AsyncIterator[int]:
+    """Serves `app` while entered; yields the port.
+
+    Leaving it, requests are still taken for `drain_s`, so that whoever sends them here can see that we go; then no more,
+    and those in progress finish within `grace_s`.
 
     Raises:
         OSError: the port cannot be had; its text says why.
@@ -50,7 +62,9 @@ async def serving(app: Any, settings: GatewaySettings, *, before_close: Callable
     try:
         yield listener.getsockname()[1]
     finally:
-        before_close()
+        stages.drain()
+        await asyncio.sleep(settings.drain_s)
+        stages.close()
         server.should_exit = True
         await task
 

@@ -12,7 +12,7 @@ from gateway.problems import MethodNotAllowed
 from mesh.rpc.contract import Method
 
 HANDLE_WEBHOOK = "/giving.payment.v1.PaymentService/HandleProviderWebhook"
-# Attack 12: the contract's bound of `body`, enforced before anyone computes a signature.
+# The contract's bound of `body`, enforced before anyone computes a signature: strangers must not make us hash at length.
 _BODY_BYTES_MAX = 1024 * 1024
 
 

@@ -27,7 +27,7 @@ class ProcessSettings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: none")
-    drain_s: float = Field(1.0, ge=0, le=60, description="seconds between NOT_SERVING and the end of listening")
+    drain_s: float = Field(1.0, ge=0, le=60, description="seconds between not being ready and the end of listening")
     grace_s: float = Field(10.0, ge=0, le=300, description="seconds that calls in flight may take to finish")
 
 

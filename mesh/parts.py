@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import structlog
 from nats.aio.client import Client
 
 from mesh.config import ServiceSettings
@@ -20,10 +17,6 @@ from mesh.migrate import demand_current
 from mesh.pages import PageTokens
 from mesh.postgres import Database, load_queries, open_database
 from mesh.rpc.health import Probe
-from mesh.tasks import cancel
-
-RESTART_S = 1.0
-_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,23 +71,3 @@ async def open_parts(settings: ServiceSettings, *, service: str, package: str) -
         event_queries = load_queries("mesh.events")
         tokens = PageTokens(settings.page_token_key.get_secret_value().encode())
         yield Parts(service, database, client, event_queries, Partitions(database, event_queries), tokens)
-
-
-@asynccontextmanager
-async def background(*loops: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    """Runs loops while it is entered; they end before it is left. One that fails is begun again: none dies in silence."""
-    tasks = [asyncio.create_task(_run_again(loop)) for loop in loops]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            await cancel(task)
-
-
-async def _run_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    while True:
-        try:
-            await loop()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the loop must go on
-            _log.error("a background loop failed and begins again", loop=repr(loop), exc_info=error)
-        await asyncio.sleep(RESTART_S)

@@ -1,14 +1,16 @@
-"""Tasks that outlive their caller: cancelled is not undone, so money is moved in a task of its own."""
+"""Tasks that outlive their caller, because cancelled is not undone, and loops that never end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import structlog
 
 ResultT = TypeVar("ResultT")
+RESTART_S = 1.0
 _CANCEL_AGAIN_S = 0.5
 _log = structlog.get_logger()
 
@@ -57,3 +59,23 @@ async def cancel(task: asyncio.Task[Any]) -> None:
         await asyncio.wait({task}, timeout=_CANCEL_AGAIN_S)
     if not task.cancelled() and (error := task.exception()):
         _log.error("background task had failed", exc_info=error)
+
+
+@asynccontextmanager
+async def background(*loops: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Runs loops while it is entered; they end before it is left. One that fails is begun again: none dies in silence."""
+    tasks = [asyncio.create_task(_run_again(loop)) for loop in loops]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            await cancel(task)
+
+
+async def _run_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    while True:
+        try:
+            await loop()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop must go on
+            _log.error("a background loop failed and begins again", loop=repr(loop), exc_info=error)
+        await asyncio.sleep(RESTART_S)

@@ -78,7 +78,7 @@ def generate(out: Path) -> None:
         protoc(*include, f"--grpc_python_out={out}", stubs, *services)
         image = Path(scratch) / "image.binpb"
         build_image(include, image)
-        _write_openapi(image, out / "openapi.json")
+        _write_openapi(image, out)
     for folder in [
         out / "giving",
         *(path for path in (out / "giving").rglob("*") if path.is_dir()),
@@ -95,12 +95,13 @@ def build_image(include: list[str], image: Path, *, comments: bool = True) -> No
     protoc(*include, "--include_imports", *source_info, f"--descriptor_set_out={image}", *sources())
 
 
-def _write_openapi(image: Path, target: Path) -> None:
-    sys.path[:0] = [str(ROOT), str(target.parent)]
+def _write_openapi(image: Path, out: Path) -> None:
+    sys.path[:0] = [str(ROOT), str(out)]
     from gateway.openapi import document  # noqa: PLC0415 (needs what this script has just written)
 
     files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
-    target.write_text(json.dumps(document(files), indent=1, ensure_ascii=False) + "\n")
+    # Inside of a package, so that every form of an installation carries it.
+    (out / "giving" / "openapi.json").write_text(json.dumps(document(files), indent=1, ensure_ascii=False) + "\n")
 
 
 def check_contract() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import structlog
 
+from cli.servers import place
 from cli.servers.nats import Nats, nats
 from cli.servers.postgres import Postgres, postgres
 from cli.servers.valkey import Valkey, valkey
@@ -28,6 +29,15 @@ def pytest_configure() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_data_is_left_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers of tests keep their data in `reachable_folder`: beside a closed one, as pytest's are, nobody removes it."""
+    yield
+    base = tmp_path_factory.getbasetemp()
+    left = [str(path) for path in (*base.glob("*"), *base.glob("*/*")) if place.elsewhere(path).exists()]
+    assert left == []
 
 
 @pytest.fixture(scope="session")

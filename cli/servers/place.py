@@ -61,11 +61,16 @@ def choose(folder: Path) -> Place:
     packages = program.parents[3]
     if os.geteuid() != 0:
         return Place(root=folder, packages=packages, source=None, account=None)
-    root = folder if reachable(folder) else _STATE / f"giving-mesh-{_digest(folder)}"
+    root = folder if reachable(folder) else elsewhere(folder)
     if reachable(program):
         return Place(root=root, packages=packages, source=None, account=_nobody())
     copy = root / f"programs-{_digest(packages)}"
     return Place(root=root, packages=copy, source=packages, account=_nobody())
+
+
+def elsewhere(folder: Path) -> Path:
+    """Where the data of a closed folder goes. It stays when that folder is removed."""
+    return _STATE / f"giving-mesh-{_digest(folder)}"
 
 
 def reachable(path: Path) -> bool:

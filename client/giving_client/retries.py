@@ -10,8 +10,18 @@ import grpc
 
 from giving_client.errors import MeshError
 
-# The outcome is unknown or the mesh is away. Every method is idempotent by its key, so a repeat does nothing twice.
-_UNKNOWN = frozenset({grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE})
+# The outcome is unknown, or the mesh is away or full. Every method is idempotent by its key, so a repeat does nothing
+# twice. CANCELLED comes from a server that stopped under the call.
+_PASSING = frozenset(
+    {
+        grpc.StatusCode.CANCELLED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAVAILABLE,
+    }
+)
+# Has the code of a full server, and is as large the next time.
+_TOO_LARGE = "REQUEST_TOO_LARGE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +49,9 @@ WATCH_POLICY = RetryPolicy(attempts_max=30)
 
 def is_retryable(error: MeshError) -> bool:
     """Whether the same call may succeed a moment later."""
-    if error.code is grpc.StatusCode.ABORTED:
-        return error.retry_after_s is not None
-    return error.code in _UNKNOWN
+    if error.retry_after_s is not None:
+        return True
+    return error.code in _PASSING and error.reason != _TOO_LARGE
 
 
 class Attempts:

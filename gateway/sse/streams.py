@@ -60,6 +60,7 @@ class Streams:
         self._gauge = gauge
         self._readers_max = readers_max
         self._outlets: set[Outlet] = set()
+        self._closed = False
 
     async def __call__(self, match: Match, exchange: Exchange) -> Answer | OpenStream:
         """A stream that can begin; for HEAD only what its head would be.
@@ -82,8 +83,10 @@ class Streams:
         return await (local(request, call) if local else self._bridge.open(method, request, call))
 
     def enter(self, outlet: Outlet) -> None:
-        """Counts a reader in."""
+        """Counts a reader in; one who came while the process closes is sent away at once."""
         self._outlets.add(outlet)
+        if self._closed:
+            outlet.close()
         self._gauge.set(len(self._outlets))
 
     def leave(self, outlet: Outlet) -> None:
@@ -93,6 +96,7 @@ class Streams:
 
     def close(self) -> None:
         """Ends all streams; readers come back to another process."""
+        self._closed = True
         for outlet in self._outlets:
             outlet.close()
 

@@ -25,7 +25,7 @@ class Ended:
 
 def environment(**settings: str) -> dict[str, str]:
     """What the terminal's environment holds: our code first, then what the tests themselves were told to import from."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "gen"), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), str(ROOT / "gen"), str(ROOT / "client"), os.environ.get("PYTHONPATH", "")])
     return {"PATH": os.environ["PATH"], "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **settings}
 
 

@@ -105,6 +105,13 @@ async def test_status_and_demo_without_a_mesh_say_how_to_start_one(folder: Path)
         assert ended.lines == [f"mesh: nothing runs on {folder}: start it with `mesh up`"]
 
 
+@pytest.mark.parametrize("service", ["aggregator", "gateway", "postgres"])
+async def test_an_epoch_is_opened_only_for_a_service_that_publishes(folder: Path, service: str):
+    ended = await mesh("epoch", service, "--reason", "r", "--data", str(folder))
+    assert ended.code == 1
+    assert ended.lines == [f"mesh: {service} publishes no events of its own: name one of donation, payment"]
+
+
 async def test_down_without_a_mesh_is_no_error(folder: Path):
     ended = await mesh("down", "--data", str(folder))
     assert (ended.code, ended.out) == (0, f"nothing runs on {folder}\n")

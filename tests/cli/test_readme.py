@@ -39,7 +39,8 @@ def here(script: str, folder: Path) -> str:
         script = script.replace(f"127.0.0.1:{port}", run_of(folder).address(name) or "")
     script = re.sub(r"^export PATH=.*$", "", script, flags=re.MULTILINE)
     python = f'mesh() {{ "{sys.executable}" -m cli "$@"; }}'
-    return f'export PATH="{TOOLS}" MESH_DATA="{folder}" PYTHONPATH="{ROOT}:{ROOT}/gen"\ncd "{ROOT}"\n{python}\n{script}'
+    modules = os.pathsep.join(map(str, (ROOT, ROOT / "gen", ROOT / "client")))
+    return f'export PATH="{TOOLS}" MESH_DATA="{folder}" PYTHONPATH="{modules}"\ncd "{ROOT}"\n{python}\n{script}'
 
 
 async def test_the_first_steps_lead_to_a_total_that_counts_a_repeat_once(folder: Path) -> None:
@@ -65,7 +66,7 @@ async def test_the_grpcurl_and_buf_examples_work_as_printed(folder: Path) -> Non
 
 async def test_the_python_example_works_as_printed(folder: Path) -> None:
     program = blocks("python")[0]
-    script = "\n".join(blocks("sh")[:2]) + f'\nPYTHONPATH="$PYTHONPATH:{ROOT}/client" "{sys.executable}" - <<END\n'
+    script = "\n".join(blocks("sh")[:2]) + f'\n"{sys.executable}" - <<END\n'
     out = await shell(here(f"{script}campaign_id = '$CAMPAIGN'\n{program}END\n", folder))
     assert re.search(r"[0-9a-f-]{36} False \d+\n", out)
 

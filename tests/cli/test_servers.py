@@ -19,6 +19,7 @@ from cli.folder import DataFolder
 from cli.refusal import CommandRefused
 from cli.servers import binaries, nats, place, postgres, valkey
 from tests.cli.mesh_terminal import ROOT, environment
+from tests.support.folders import reachable_folder
 
 pytestmark = pytest.mark.requirement("OPS-1")
 SMALL = {"shared_buffers": "16MB"}
@@ -219,6 +220,13 @@ async def test_an_ordinary_user_runs_all_three_servers_as_himself(folder: Path):
     )
     out, _ = await process.communicate()
     assert out.decode() == f"{uid} True 1\n"
+
+
+def test_a_folder_for_tests_keeps_everything_inside_and_leaves_nothing():
+    with reachable_folder() as path:
+        assert place.choose(path / "data").root == path / "data"
+    assert not path.exists()
+    assert not place.elsewhere(path / "data").exists()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root lends PostgreSQL another user; run the tests as root to see it")

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from cli import family, runfile
@@ -120,6 +121,57 @@ async def test_the_demonstration_finds_that_all_books_agree(running: tuple[Path,
     ended = await mesh("demo", "--data", str(folder), "--donations", "200")
     assert "all books agree" in ended.out, ended.out
     assert ended.code == 0
+
+
+@pytest.mark.requirement("OPS-4")
+async def test_every_part_of_ours_shows_its_metrics_where_the_printed_line_says(running: tuple[Path, str]):
+    folder, printed = running
+    assert f"NAME_metrics in {DataFolder(folder).ports_file}" in printed
+    for name, metric in {
+        "donation": "relay_published_events_total",
+        "payment": "consumer_events_total",
+        "aggregator": "consumer_events_total",
+        "gateway": "http_requests_total",
+        "live": "sse_readers",
+    }.items():
+        assert metric in await metrics(folder, name)
+
+
+async def metrics(folder: Path, name: str) -> str:
+    port = json.loads(DataFolder(folder).ports_file.read_text())[f"{name}_metrics"]
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        return await answer.text()
+
+
+@pytest.mark.requirement("EVT-10")
+async def test_after_a_new_epoch_everything_is_published_again_and_totals_stay_exact(running: tuple[Path, str]):
+    folder, _ = running
+    ended = await mesh("demo", "--data", str(folder), "--donations", "100")
+    campaign_id = re.search(r"campaign (\S+):", ended.out)[1]
+    totals, before = await totals_of(folder, campaign_id), await published(folder, "donation")
+
+    opened = await mesh("epoch", "donation", "--reason", "restored in a test", "--data", str(folder))
+    assert (opened.code, opened.out) == (0, "donation is in epoch 2; its relay publishes everything again\n")
+    async with asyncio.timeout(20):
+        while await published(folder, "donation") < 2 * before:  # noqa: ASYNC110 - only its metrics tell
+            await asyncio.sleep(0.05)
+
+    # Its gifts come after everything that was published again, so that has been applied when they are.
+    later = await mesh("demo", "--data", str(folder), "--donations", "100")
+    assert "all books agree" in later.out, later.out
+    assert await totals_of(folder, campaign_id) == totals
+
+
+async def totals_of(folder: Path, campaign_id: str) -> list[dict[str, str]]:
+    url = f"http://{run_of(folder).address('gateway')}/v1/campaigns/{campaign_id}/totals"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return (await answer.json())["totals"]["currencies"]
+
+
+async def published(folder: Path, service: str) -> float:
+    """How many events its relay has published since it started, for the first time or again."""
+    pattern = rf'^relay_\w*published_events_total{{service="{service}"}} (\S+)$'
+    return sum(map(float, re.findall(pattern, await metrics(folder, service), re.MULTILINE)))
 
 
 @pytest.mark.requirement("EVT-6", "IDM-1")

@@ -15,7 +15,7 @@ from giving.donation.v1.charity_pb2 import Charity
 from giving_client import AsyncMeshClient, MeshClient, MeshError, RetryPolicy
 
 from donation_svc.refusals import CampaignNotFound
-from mesh.errors import DependencyUnavailable, InvalidArgument, Overloaded, RequestInFlight
+from mesh.errors import DependencyUnavailable, InvalidArgument, Overloaded, RequestInFlight, RequestTooLarge
 from tests.client.conftest import Server
 
 CAMPAIGN = "0190b4a2-0000-7000-8000-00000000c0de"
@@ -151,8 +151,15 @@ async def test_every_call_has_a_deadline(make_client: Callable[..., Client], ser
 @pytest.mark.requirement("INT-9")
 @pytest.mark.parametrize(
     "step",
-    [IN_FLIGHT, grpc.StatusCode.DEADLINE_EXCEEDED, DependencyUnavailable("away", dependency="postgres")],
-    ids=["in flight", "deadline", "unavailable"],
+    [
+        IN_FLIGHT,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        DependencyUnavailable("away", dependency="postgres"),
+        Overloaded("full", retry_after_s=1),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+    ],
+    ids=["in flight", "deadline", "unavailable", "overloaded", "exhausted", "cancelled"],
 )
 async def test_the_key_is_kept_over_retries(client: Client, server: Server, step: Any) -> None:
     server.script.steps.extend([step] * 4)
@@ -173,7 +180,8 @@ async def test_a_call_gives_up_after_five_attempts(client: Client, server: Serve
 
 
 @pytest.mark.parametrize(
-    "step", [Overloaded("full", retry_after_s=1), CampaignNotFound("none", campaign_id="c"), grpc.StatusCode.ABORTED]
+    "step",
+    [RequestTooLarge("large", max_request_bytes=1), CampaignNotFound("none", campaign_id="c"), grpc.StatusCode.ABORTED],
 )
 async def test_a_refusal_is_final(client: Client, server: Server, step: Any) -> None:
     server.script.steps.append(step)

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import socket
 
 import aiohttp
 import pytest
@@ -22,6 +23,7 @@ def settings_of(upstreams, **changes):
         "development_token": TOKEN,
         "cors_origins": ("https://shop.example",),
         "live_url": "http://live.example",
+        "drain_s": 0,
         "grace_s": 2,
     }
     return GatewaySettings(**{**values, **changes})
@@ -60,6 +62,20 @@ async def live(upstreams):
 def gateway_of(upstreams):
     """Opens a gateway over the test's upstreams with changed settings."""
     return lambda **changes: open_gateway(upstreams, **changes)
+
+
+@pytest.fixture
+def settings_for(upstreams):
+    """Settings over the test's upstreams, changed."""
+    return lambda **changes: settings_of(upstreams, **changes)
+
+
+@pytest.fixture
+def unused_tcp_target():
+    """host:port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    return f"127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from cli.servers.postgres import Postgres, postgres
 from mesh.events.relay import LeaseLost, XidsRestarted, open_epoch
 from mesh.events.stream import make_stream
 from mesh.postgres import open_database
+from tests.support.folders import reachable_folder
 from tests.support.log import QUERIES, Log, fact, open_log, running
 from tests.support.schemas import make_database
 from tests.support.waiting import until
@@ -349,9 +350,10 @@ async def stream_exists(log: Log) -> bool:
 
 
 @pytest.fixture
-async def other_cluster(tmp_path: Path) -> AsyncIterator[Postgres]:
-    async with postgres(tmp_path) as server:
-        yield server
+async def other_cluster() -> AsyncIterator[Postgres]:
+    with reachable_folder() as folder:
+        async with postgres(folder) as server:
+            yield server
 
 
 async def program(server: Postgres, name: str, *arguments: str) -> None:

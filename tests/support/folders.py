@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from cli.servers import place
+
 
 @contextlib.contextmanager
 def reachable_folder() -> Iterator[Path]:
@@ -17,6 +19,7 @@ def reachable_folder() -> Iterator[Path]:
     """
     path = Path(tempfile.mkdtemp(prefix="giving-mesh-test-"))
     path.chmod(0o711)
+    assert place.reachable(path), f"{path.parent} is closed to other users: set TMPDIR to a folder that they may pass"
     try:
         yield path
     finally:
