@@ -76,17 +76,19 @@ def generate(out: Path) -> None:
         protoc(*include, *messages, *sources(), "buf/validate/validate.proto")
         stubs = f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{out}"
         protoc(*include, f"--grpc_python_out={out}", stubs, *services)
+        _make_packages(out)
         image = Path(scratch) / "image.binpb"
         build_image(include, image)
         _write_openapi(image, out)
-    for folder in [
-        out / "giving",
-        *(path for path in (out / "giving").rglob("*") if path.is_dir()),
-        out / "buf",
-        out / "buf/validate",
-    ]:
-        (folder / "__init__.py").touch()
-        (folder / "py.typed").touch()
+
+
+def _make_packages(out: Path) -> None:
+    """Makes a typed package of every folder that holds generated modules, and of those above it."""
+    modules = {path.parent for path in out.rglob("*_pb2.py")}
+    for folder in {package for module in modules for package in (module, *module.parents) if package.is_relative_to(out)}:
+        if folder != out:
+            (folder / "__init__.py").touch()
+            (folder / "py.typed").touch()
 
 
 def build_image(include: list[str], image: Path, *, comments: bool = True) -> None:
@@ -97,6 +99,7 @@ def build_image(include: list[str], image: Path, *, comments: bool = True) -> No
 
 def _write_openapi(image: Path, out: Path) -> None:
     sys.path[:0] = [str(ROOT), str(out)]
+    sys.dont_write_bytecode = True  # what is imported from `out` must leave nothing there
     from gateway.openapi import document  # noqa: PLC0415 (needs what this script has just written)
 
     files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
