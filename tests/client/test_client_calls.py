@@ -75,7 +75,8 @@ async def make_client(request: pytest.FixtureRequest, server: Server) -> AsyncIt
 
 
 @pytest.fixture
-def client(make_client: Callable[..., Client]) -> Client:
+async def client(make_client: Callable[..., Client]) -> Client:
+    """Made inside of the loop that the asynchronous one belongs to."""
     return make_client()
 
 
