@@ -6,28 +6,19 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest
-from giving.aggregate.v1 import aggregate_service_pb2 as aggregate
 from giving.aggregate.v1.totals_pb2 import CurrencyTotals
 from giving.payment.v1.ledger_service_pb2 import GetBalanceRequest, VerifyLedgerRequest
 from google.protobuf import json_format
 
 from tests.support.books import reading
-from tests.support.giving import Cause, gift, reversal
+from tests.support.giving import Cause, gift, reversal, shares_of, totals_of
 from tests.support.mesh import Mesh, fresh_key
 from tests.support.waiting import until
 
 
-async def totals_of(mesh: Mesh, campaign_id: str) -> dict[str, CurrencyTotals]:
-    """Totals by currency; none while the campaign is not known yet."""
-    try:
-        response = await mesh.aggregates.GetTotals(aggregate.GetTotalsRequest(campaign_id=campaign_id))
-    except grpc.aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.NOT_FOUND:
-            return {}
-        raise
-    return {share.currency: share for share in response.totals.currencies}
+async def by_currency(mesh: Mesh, campaign_id: str) -> dict[str, CurrencyTotals]:
+    return shares_of(await totals_of(mesh, campaign_id))
 
 
 @pytest.mark.requirement("TOT-1", "INT-3")
@@ -39,7 +30,7 @@ async def test_gifts_and_reversals_become_exact_totals_per_currency(mesh: Mesh, 
     await mesh.donations.ReverseRecordedDonation(reversal(cause.charity_id, first.payment_ref, 50))
 
     totals = await until(
-        lambda: totals_of(mesh, cause.campaign_id),
+        lambda: by_currency(mesh, cause.campaign_id),
         holds=lambda found: (
             bool(found) and (found["USD"].refunded, found["EUR"].gross, found["USD"].gross) == (50, 700, 350)
         ),
@@ -89,7 +80,7 @@ async def test_rpc_rest_sql_and_ledger_agree_after_a_random_day(mesh: Mesh, caus
     def agree(totals: dict[str, CurrencyTotals]) -> bool:
         return {key: (share.gross, share.refunded, share.donations) for key, share in totals.items()} == sums
 
-    await until(lambda: totals_of(mesh, cause.campaign_id), holds=agree)
+    await until(lambda: by_currency(mesh, cause.campaign_id), holds=agree)
     await until(lambda: rest_totals(mesh, cause.campaign_id), holds=agree)
     net = {currency: gross - refunded for currency, (gross, refunded, _) in sums.items()}
     await until(lambda: payable(mesh, cause.campaign_id), holds=lambda balances: balances == net)
@@ -98,7 +89,7 @@ async def test_rpc_rest_sql_and_ledger_agree_after_a_random_day(mesh: Mesh, caus
 
 @pytest.mark.requirement("TOT-8")
 async def test_a_reader_of_the_live_stream_sees_a_gift_that_was_recorded_over_rest(mesh: Mesh, cause: Cause) -> None:
-    await until(lambda: totals_of(mesh, cause.campaign_id), holds=lambda found: len(found) == 2)
+    await until(lambda: by_currency(mesh, cause.campaign_id), holds=lambda found: len(found) == 2)
     async with mesh.rest.get(f"/v1/campaigns/{cause.campaign_id}/totals:watch") as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         body = {"campaign_id": cause.campaign_id, "amount": {"minor_units": "4200", "currency": "USD"}}

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from giving.aggregate.v1 import aggregate_service_pb2 as messages
+from giving.aggregate.v1 import totals_pb2
 
 from aggregator_svc.cache import CacheUnavailable, TotalsCache, open_redis
 from aggregator_svc.domain import CampaignTotals, CampaignWord, CurrencyTotals, Delta
@@ -26,7 +27,7 @@ from mesh.errors import DependencyUnavailable
 from mesh.events.partitions import Partitions
 from mesh.postgres import Database, load_queries, open_database
 from tests.support.books import reading
-from tests.support.giving import Cause, gift
+from tests.support.giving import Cause, gift, totals_of
 from tests.support.mesh import Mesh
 from tests.support.refusals import refusal_of
 from tests.support.schemas import Schemas, make_database
@@ -210,8 +211,7 @@ async def test_an_unknown_campaign_has_no_totals(mesh: Mesh, parts: Parts) -> No
 @pytest.mark.requirement("TOT-8")
 async def test_a_watcher_gets_the_snapshot_first_and_then_only_newer_versions(mesh: Mesh, cause: Cause) -> None:
     await mesh.donations.RecordDonation(gift(cause.campaign_id, 100))
-    request = messages.GetTotalsRequest(campaign_id=cause.campaign_id)
-    await until(lambda: mesh.aggregates.GetTotals(request), holds=lambda answer: answer.totals.currencies[-1].gross == 100)
+    await until(lambda: totals_of(mesh, cause.campaign_id), holds=lambda totals: _usd(totals) == 100)
     stream = mesh.aggregates.WatchTotals(messages.WatchTotalsRequest(campaign_id=cause.campaign_id))
     snapshot = (await stream.read()).totals
     await mesh.donations.RecordDonation(gift(cause.campaign_id, 50))
@@ -228,8 +228,7 @@ async def test_a_watcher_that_knows_the_version_gets_no_snapshot(mesh: Mesh, cau
     request = messages.WatchTotalsRequest(campaign_id=cause.campaign_id)
 
     async def known() -> int:
-        answer = await mesh.aggregates.GetTotals(messages.GetTotalsRequest(campaign_id=cause.campaign_id))
-        return answer.totals.version
+        return (await totals_of(mesh, cause.campaign_id)).version
 
     # Created and opened: two words about the campaign.
     request.after_version = await until(known, holds=lambda version: version >= 2)
@@ -268,3 +267,7 @@ async def test_followers_hear_of_every_campaign(mesh: Mesh, cause: Cause) -> Non
 
     assert await until(heard)
     stream.cancel()
+
+
+def _usd(totals: totals_pb2.CampaignTotals) -> int:
+    return sum(share.gross for share in totals.currencies if share.currency == "USD")

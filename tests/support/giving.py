@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
+from giving.aggregate.v1.aggregate_service_pb2 import GetTotalsRequest
+from giving.aggregate.v1.totals_pb2 import CampaignTotals, CurrencyTotals
 from giving.common.v1.money_pb2 import Money
 from giving.donation.v1 import campaign_service_pb2, charity_pb2, charity_service_pb2, donation_service_pb2
 from giving.donation.v1.campaign_pb2 import CurrencyRule
@@ -78,3 +81,18 @@ async def open_cause(mesh: Mesh, *rules: CurrencyRule) -> Cause:
         campaign_service_pb2.ActivateCampaignRequest(request_id=fresh_key(), campaign_id=campaign.campaign_id)
     )
     return Cause(charity.charity_id, campaign.campaign_id)
+
+
+async def totals_of(mesh: Mesh, campaign_id: str) -> CampaignTotals:
+    """A campaign's totals; version 0 while the aggregator does not know the campaign yet."""
+    try:
+        return (await mesh.aggregates.GetTotals(GetTotalsRequest(campaign_id=campaign_id))).totals
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            return CampaignTotals()
+        raise
+
+
+def shares_of(totals: CampaignTotals) -> dict[str, CurrencyTotals]:
+    """Totals by currency."""
+    return {share.currency: share for share in totals.currencies}
