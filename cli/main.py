@@ -60,6 +60,8 @@ def migrate(data: Data = _DEFAULT_DATA) -> None:
 @app.command()
 def token(data: Data = _DEFAULT_DATA) -> None:
     """Print the development token: the bearer of it may do everything on this machine's mesh."""
+    if not data.is_dir():
+        raise CommandRefused(f"nothing has run on {data} yet: start it with `mesh up`")
     print(DataFolder(data).secret("development_token"))  # noqa: T201 - for TOKEN=$(mesh token)
 
 

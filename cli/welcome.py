@@ -41,7 +41,8 @@ The same total by gRPC, a moment later:
   buf curl --protocol grpc --http2-prior-knowledge -d '{{"campaign_id": "'$CAMPAIGN'"}}' \
     http://{aggregator}/giving.aggregate.v1.AggregateService/GetTotals
 
-In another terminal: mesh status, mesh demo, mesh down. Ctrl-C here stops everything.
+In another terminal, after  export PATH="$PWD/.venv/bin:$PWD/.tools/bin:$PATH" : mesh status, mesh demo, mesh down.
+Ctrl-C here stops everything.
 """
 
 

@@ -39,7 +39,7 @@ class Doorkeeper:
         proven = hmac.compare_digest(given.strip().encode(), self._token)
         if self._token and scheme.lower() == "bearer" and proven:
             return _DEVELOPMENT
-        raise Unauthenticated("these credentials prove nothing")
+        raise Unauthenticated("these credentials prove nothing; send `Authorization: Bearer <token>`")
 
 
 def call_of(exchange: Exchange, method: Method, identity: Identity) -> Call:

@@ -232,7 +232,9 @@ def _recording_refusal(amount: Money, campaign: Campaign) -> Refusal | None:
     if problem:
         return InvalidArgument.of(f"amount.{problem[0]}", problem[1])
     if campaign.state not in RECORDABLE:
-        return CampaignNotOpen("the campaign is not open", campaign_id=campaign.id, state=campaign.state.name)
+        return CampaignNotOpen(
+            "the campaign is a draft; activate it first", campaign_id=campaign.id, state=campaign.state.name
+        )
     return None
 
 

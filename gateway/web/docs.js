@@ -51,7 +51,7 @@ function curlOf(contract, path, verb, operation) {
   const lines = [`curl ${streams ? "-NL " : ""}'${location.origin}${filled}${query ? `?${query}` : ""}'`];
   if (verb !== "get") lines.push(`-X ${verb.toUpperCase()}`);
   if (!operation["x-roles"].includes("public")) lines.push("-H \"Authorization: Bearer $TOKEN\"");
-  if (operation["x-idempotency-field"]) lines.push("-H \"Idempotency-Key: $(uuidgen)\"");
+  if (operation["x-idempotency-field"]) lines.push("-H \"Idempotency-Key: a-key-of-your-own\"");
   if (operation.requestBody) {
     const { schema } = operation.requestBody.content["application/json"];
     const whole = schema.$ref ? byName(contract, schema.$ref) : schema;

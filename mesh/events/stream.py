@@ -86,6 +86,11 @@ async def connect(url: str, *, name: str) -> AsyncIterator[Client]:
     unconnected, and whoever uses it waits as after any other loss of the connection.
     """
     client = Client()
+
+    async def log_disconnect() -> None:
+        if not client.is_closed:
+            _log.warning("nats is gone; reconnecting")
+
     connecting = asyncio.create_task(
         client.connect(
             url,
@@ -95,7 +100,7 @@ async def connect(url: str, *, name: str) -> AsyncIterator[Client]:
             ping_interval=5,
             max_outstanding_pings=2,
             error_cb=_log_error,
-            disconnected_cb=_log_disconnect,
+            disconnected_cb=log_disconnect,
         )
     )
     try:
@@ -108,10 +113,6 @@ async def connect(url: str, *, name: str) -> AsyncIterator[Client]:
 
 async def _log_error(error: Exception) -> None:
     _log.warning("nats", error=type(error).__name__)
-
-
-async def _log_disconnect() -> None:
-    _log.warning("nats is gone; reconnecting")
 
 
 async def make_stream(js: JetStreamContext, *, service: str, replicas: int) -> None:

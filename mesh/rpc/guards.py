@@ -33,6 +33,15 @@ from mesh.rpc.contract import Method
 _FORBIDDEN_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 _TEXT_RULE = "must not contain control or reordering characters"
+# Rules of the contract in words, where the validator quotes a pattern.
+_WORDS = {
+    "does not match regex pattern `^[!-~]{8,255}$`": (
+        "must be 8 to 255 visible ASCII characters; over REST it is the header Idempotency-Key"
+    ),
+    "does not match regex pattern `^[!-~]{1,255}$`": "must be 1 to 255 visible ASCII characters",
+    "does not match regex pattern `^[A-Z]{3}$`": "must be an ISO 4217 code in capitals, such as USD",
+    "must not be in list [0]": "must be set",
+}
 # RFC 3339's years 1 to 9999, which are Python's too.
 _SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799
 _NANOS = 1_000_000_000
@@ -90,7 +99,7 @@ def authorize(method: Method, identity: Identity) -> None:
     if ROLE_PUBLIC in method.policy.roles or not set(method.policy.roles).isdisjoint(identity.roles):
         return
     if set(identity.roles) <= {ROLE_PUBLIC}:
-        raise Unauthenticated("this method needs credentials")
+        raise Unauthenticated("this method needs credentials: over REST `Authorization: Bearer <token>`")
     raise PermissionDenied("your role does not allow this method")
 
 
@@ -144,7 +153,7 @@ def check(message: Message) -> None:
         InvalidArgument: names each field that breaks one.
     """
     violations = [
-        FieldViolation(_path(violation.proto.field), violation.proto.message)
+        FieldViolation(_path(violation.proto.field), _WORDS.get(violation.proto.message, violation.proto.message))
         for violation in protovalidate.collect_violations(message)
     ]
     violations += _bad_values(message, "")

@@ -16,8 +16,7 @@ from cli.servers.nats import Nats
 from cli.servers.postgres import Postgres
 from mesh.clock import SystemClock
 from mesh.errors import DependencyUnavailable, IdempotencyKeyReused, PageTokenInvalid
-from mesh.events import consumer as consumers
-from mesh.events.consumer import Consumer
+from mesh.events.consumer import HORIZON_DAYS, Consumer
 from mesh.events.dead_letters import DeadLetterNotFound, DeadLetters
 from mesh.events.stream import connect, make_stream, stream_name, subject
 from mesh.pages import PageTokens
@@ -81,8 +80,7 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(postgres_server: Postgres, nats_server: Nats, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(consumers, "BACKOFF_S", (0, 0, 0, 0))
+async def desk(postgres_server: Postgres, nats_server: Nats) -> AsyncIterator[Desk]:
     schemas = await make_database(postgres_server.dsn, "payment_svc")
     queries = load_queries("mesh.events")
     async with (
@@ -93,7 +91,16 @@ async def desk(postgres_server: Postgres, nats_server: Nats, monkeypatch: pytest
         handler, clock = Healing(make_handler(database)), SystemClock()
         tokens = PageTokens(b"k" * 32)
         letters = DeadLetters(database, {DURABLE: handler}, queries=queries, tokens=tokens, clock=clock)
-        consumer = Consumer(client, database, handler, queries=queries, service=SERVICE, durable=DURABLE, clock=clock)
+        consumer = Consumer(
+            client,
+            database,
+            handler,
+            queries=queries,
+            service=SERVICE,
+            durable=DURABLE,
+            clock=clock,
+            backoff_s=(0, 0, 0, 0),
+        )
         running = asyncio.create_task(consumer.run())
         yield Desk(client, database, handler, make_ledger(database), letters)
         await cancel(running)
@@ -167,7 +174,7 @@ async def test_a_replay_while_the_database_is_away_decides_nothing(desk: Desk) -
 async def test_a_replay_never_applies_what_is_older_than_the_fence(desk: Desk) -> None:
     giver = Giver()
     old = giver.succeeded(250)
-    old.day -= consumers.HORIZON_DAYS
+    old.day -= HORIZON_DAYS
     await desk.publish(old)
     await until(desk.dead)
     letter = await desk.letters.replay_dead_letter(replay(old))
