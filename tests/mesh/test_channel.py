@@ -30,6 +30,8 @@ from mesh.rpc.call import Call, current_call
 from mesh.rpc.channel import DEADLINE_MARGIN_S, Caller, open_channel, own_call
 from tests.support.pretend import CAMPAIGN, Pretend, gift, method, pretend
 
+CHARITY, DONOR = "0190b4a2-0000-7000-8000-0000000000c1", "0190b4a2-0000-7000-8000-0000000000d1"
+
 
 @pytest.fixture
 async def service() -> AsyncIterator[Pretend]:
@@ -45,7 +47,7 @@ async def caller(service: Pretend) -> AsyncIterator[Caller]:
 
 
 def call_of(*, seconds: float = 3) -> Call:
-    identity = Identity(roles=[ROLE_INTERNAL, ROLE_OPERATOR], subject="gateway", charity_id="c", donor_id="d")
+    identity = Identity(roles=[ROLE_INTERNAL, ROLE_OPERATOR], subject="gateway", charity_id=CHARITY, donor_id=DONOR)
     return own_call(subject="test", identity=identity, deadline=time.monotonic() + seconds)
 
 
