@@ -9,6 +9,7 @@ import structlog
 
 from cli.servers.nats import Nats
 from cli.servers.postgres import Postgres, postgres
+from tests.support.folders import reachable_folder
 from tests.support.log import Log, open_log
 
 
@@ -20,11 +21,12 @@ def _plain_logs() -> None:
 
 
 @pytest.fixture(scope="session")
-async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Postgres]:
+async def postgres_server() -> AsyncIterator[Postgres]:
     """A server that does not wait for the disk: it is never cut off here, and has a database for nearly every test."""
     settings = {"fsync": "off", "full_page_writes": "off"}
-    async with postgres(tmp_path_factory.mktemp("postgres"), settings=settings) as server:
-        yield server
+    with reachable_folder() as folder:
+        async with postgres(folder, settings=settings) as server:
+            yield server
 
 
 @pytest.fixture
