@@ -19,8 +19,6 @@ from aggregator_svc.service import Totals
 from aggregator_svc.store import TotalsStore
 from mesh.clock import Clock, SystemClock
 from mesh.events.api import DeadLetterApi
-from mesh.events.consumer import Consumer
-from mesh.events.dead_letters import DeadLetters
 from mesh.parts import Parts, open_parts
 from mesh.postgres import load_queries
 from mesh.rpc.health import Probe
@@ -65,18 +63,8 @@ class _Books:
         store = TotalsStore(parts.database, load_queries("aggregator_svc"))
         self.totals = Totals(store=store, cache=cache, feed=TotalsFeed(), clock=clock)
         handler = DonationEvents(self.totals, parts.partitions)
-        self.consumer = Consumer(
-            parts.client,
-            parts.database,
-            handler,
-            queries=parts.event_queries,
-            service="donation",
-            durable=DURABLE,
-            clock=clock,
-        )
-        self.letters = DeadLetters(
-            parts.database, {DURABLE: handler}, queries=parts.event_queries, tokens=parts.tokens, clock=clock
-        )
+        self.consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
+        self.letters = parts.letters({DURABLE: handler}, clock=clock)
 
     def register(self, server: grpc.aio.Server) -> None:
         aggregate_service_pb2_grpc.add_AggregateServiceServicer_to_server(AggregateApi(self.totals), server)

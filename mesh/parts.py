@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from nats.aio.client import Client
 
+from mesh.clock import Clock
 from mesh.config import ServiceSettings
+from mesh.events.consumer import Consumer, Handler
+from mesh.events.dead_letters import DeadLetters
 from mesh.events.partitions import Partitions
 from mesh.events.relay import Relay
 from mesh.events.stream import connect
@@ -41,6 +44,16 @@ class Parts:
             shards=settings.event_shards,
             replicas=settings.stream_replicas,
         )
+
+    def consumer(self, handler: Handler, *, of: str, durable: str, clock: Clock) -> Consumer:
+        """A consumer of another service's log; run it."""
+        return Consumer(
+            self.client, self.database, handler, queries=self.event_queries, service=of, durable=durable, clock=clock
+        )
+
+    def letters(self, handlers: Mapping[str, Handler], *, clock: Clock) -> DeadLetters:
+        """What the consumers of this service could not apply."""
+        return DeadLetters(self.database, handlers, queries=self.event_queries, tokens=self.tokens, clock=clock)
 
     def probes(self) -> dict[str, Probe]:
         """Health of what every service depends on. Without the broker it works: events wait in the log."""

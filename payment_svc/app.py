@@ -19,8 +19,6 @@ from giving.payment.v1 import (
 
 from mesh.clock import Clock, SystemClock
 from mesh.events.api import DeadLetterApi
-from mesh.events.consumer import Consumer
-from mesh.events.dead_letters import DeadLetters
 from mesh.parts import Parts, open_parts
 from mesh.postgres import load_queries
 from mesh.rpc.health import Probe
@@ -62,18 +60,8 @@ class _Books:
     def __init__(self, parts: Parts, clock: Clock) -> None:
         self.ledger = Ledger(database=parts.database, book=LedgerStore(parts.database, load_queries("payment_svc")))
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
-        self.consumer = Consumer(
-            parts.client,
-            parts.database,
-            handler,
-            queries=parts.event_queries,
-            service="donation",
-            durable=DURABLE,
-            clock=clock,
-        )
-        self.letters = DeadLetters(
-            parts.database, {DURABLE: handler}, queries=parts.event_queries, tokens=parts.tokens, clock=clock
-        )
+        self.consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
+        self.letters = parts.letters({DURABLE: handler}, clock=clock)
 
     def register(self, server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)

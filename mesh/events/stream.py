@@ -16,6 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 
+from mesh.ids import shard_of
 from mesh.tasks import cancel
 
 WINDOW_EVENTS_MAX = 200
@@ -138,7 +139,7 @@ def windows(rows: Iterable[LogRow], *, shards: int, suffix: str = "") -> Iterato
     by_shard: dict[int, list[tuple[UUID, bytes]]] = {}
     sizes: dict[int, int] = {}
     for row in rows:
-        shard = row.bucket % shards
+        shard = shard_of(row.bucket, shards=shards)
         framed = _frame(row)
         waiting = by_shard.setdefault(shard, [])
         if waiting and (len(waiting) == WINDOW_EVENTS_MAX or sizes[shard] + len(framed) > WINDOW_BYTES_MAX):

@@ -10,7 +10,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from giving.common.v1.identity_pb2 import Identity
-from giving.common.v1.policy_pb2 import Role
 
 IDENTITY_KEY = "giving-identity-bin"
 CORRELATION_KEY = "giving-correlation-id"
@@ -39,10 +38,6 @@ class Call:
     def mark_replayed(self) -> None:
         """Tells the caller that this answer repeats an earlier one."""
         self.trailers.append((REPLAYED_TRAILER, "true"))
-
-    def has_role(self, role: Role.ValueType) -> bool:
-        """Whether the caller holds the role."""
-        return role in self.identity.roles
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)

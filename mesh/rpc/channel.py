@@ -10,7 +10,7 @@ import grpc
 from giving.common.v1.identity_pb2 import Identity
 
 from mesh.errors import DeadlineExceeded, from_rpc_error
-from mesh.rpc.call import CORRELATION_KEY, IDENTITY_KEY, TRACE_KEY, Call, current_call
+from mesh.rpc.call import CORRELATION_KEY, IDENTITY_KEY, TRACE_KEY, Call, correlation_id_from, current_call, traceparent_from
 from mesh.rpc.contract import Method
 
 # What is kept back from the caller's deadline so that our own answer still arrives.
@@ -57,8 +57,6 @@ def metadata_of(call: Call) -> tuple[tuple[str, str | bytes], ...]:
 
 def own_call(*, subject: str, identity: Identity, deadline: float) -> Call:
     """A call that a service begins by itself, without a caller."""
-    from mesh.rpc.call import correlation_id_from, traceparent_from  # noqa: PLC0415
-
     return Call(subject, identity, correlation_id_from({}), traceparent_from({}), deadline)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack, aclosing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -70,11 +71,12 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
         serializer = handler.response_serializer
         if not method.streams_in and not method.streams_out:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary_unary(method, handler.unary_unary), response_serializer=serializer
+                self._answered_once(method, handler.unary_unary, partial(parse, method)), response_serializer=serializer
             )
         if not method.streams_out:
             return grpc.stream_unary_rpc_method_handler(
-                self._stream_unary(method, handler.stream_unary), response_serializer=serializer
+                self._answered_once(method, handler.stream_unary, partial(parse_each, method)),
+                response_serializer=serializer,
             )
         if not method.streams_in:
             return grpc.unary_stream_rpc_method_handler(
@@ -84,16 +86,17 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
             self._stream_stream(method, handler.stream_stream), response_serializer=serializer
         )
 
-    def _unary_unary(self, method: Method, behavior: Any) -> Any:
-        async def handle(raw: bytes, context: Context) -> Any:
+    def _answered_once(self, method: Method, behavior: Any, read: Callable[[Any], Any]) -> Any:
+        """A handler with one answer; `read` makes what it takes of what arrived."""
+
+        async def handle(arrived: Any, context: Context) -> Any:
             call = begin(method, context)
             started = time.perf_counter()
             try:
-                call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
-                authorize(method, call.identity)
+                self._let_in(method, call, context)
                 with ExitStack() as place:
                     place.enter_context(self._admission.enter(method.policy.rate_class))
-                    handling = behavior(parse(method, raw), context)
+                    handling = behavior(read(arrived), context)
                     work = _holding(place.pop_all(), handling)
                 response = await self._work(method, call, work)
             except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
@@ -104,25 +107,9 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
 
         return handle
 
-    def _stream_unary(self, method: Method, behavior: Any) -> Any:
-        async def handle(requests: AsyncIterator[bytes], context: Context) -> Any:
-            call = begin(method, context)
-            started = time.perf_counter()
-            try:
-                call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
-                authorize(method, call.identity)
-                with ExitStack() as place:
-                    place.enter_context(self._admission.enter(method.policy.rate_class))
-                    handling = behavior(parse_each(method, requests), context)
-                    work = _holding(place.pop_all(), handling)
-                response = await self._work(method, call, work)
-            except Exception as error:  # noqa: BLE001 - whatever it is, its text must not reach the caller
-                await refuse(method, call, context, error, started)
-            else:
-                answer(method, call, context, started)
-                return response
-
-        return handle
+    def _let_in(self, method: Method, call: Call, context: Context) -> None:
+        call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
+        authorize(method, call.identity)
 
     def _unary_stream(self, method: Method, behavior: Any) -> Any:
         async def handle(raw: bytes, context: Context) -> AsyncIterator[Any]:
@@ -156,8 +143,7 @@ class GuardInterceptor(grpc.aio.ServerInterceptor):
         started = time.perf_counter()
         life = asyncio.timeout(call.remaining_s())
         try:
-            call.identity.CopyFrom(self._identify(peer=context.peer(), metadata=metadata_of(context)))
-            authorize(method, call.identity)
+            self._let_in(method, call, context)
             with self._admission.enter(method.policy.rate_class):
                 async with life, aclosing(behavior(request(), context)) as responses:
                     self._lives.add(life)
