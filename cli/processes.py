@@ -24,6 +24,7 @@ _PASSED_ON = (
     "TZ",
     "TMPDIR",
     "ADMISSION",
+    "CRASH_POINTS",
     "DATABASE_POOL",
     "DRAIN_S",
     "GRACE_S",
@@ -117,7 +118,17 @@ class Processes:
         return self._part(name=service.name, package=service.package, probe="grpc", own=own)
 
     def _extras(self, name: str) -> Mapping[str, str]:
-        return {"REDIS_URL": self._servers.redis_url} if name == "aggregator" else {}
+        """What one service reads and the others do not."""
+        extras = {
+            "donation": {
+                "PAYMENT_TARGET": self._ports.address("payment"),
+                "DATA_KEY": self._folder.secret("donation_data_key"),
+                "ACCESS_TOKEN_KEY": self._folder.secret("access_token_key"),
+            },
+            "payment": {"DATA_KEY": self._folder.secret("payment_data_key")},
+            "aggregator": {"REDIS_URL": self._servers.redis_url},
+        }
+        return extras[name]
 
     def _gateway(self, *, name: str, role: str) -> Part:
         own = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits.h
@@ -29,6 +29,14 @@ class ProcessSettings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics; 0: none")
     drain_s: float = Field(1.0, ge=0, le=60, description="seconds between not being ready and the end of listening")
     grace_s: float = Field(10.0, ge=0, le=300, description="seconds that calls in flight may take to finish")
+    crash_points: str = Field("", description="for tests, in development only: labels at which the process ends itself")
+
+    @field_validator("crash_points")
+    @classmethod
+    def _never_in_production(cls, plan: str, info: ValidationInfo) -> str:
+        if plan and info.data.get("mesh_mode") != "development":
+            raise ValueError("is set outside of development mode; refusing to start with it")
+        return plan
 
 
 class ServiceSettings(ProcessSettings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from giving.common.v1.identity_pb2 import Identity
 from google.protobuf.message import Message
 
 from mesh.errors import IdempotencyKeyReused
@@ -34,7 +35,12 @@ class Fence:
 def make_fence(request: Message, *, method: str, key_field: str, tenant_id: str) -> Fence:
     """The fence of the current call for `request`, scoped by caller, method and tenant."""
     call = current_call()
-    caller = call.identity.subject if call else ""
+    caller = scope_of(call.identity) if call else ""
     key = request_key(caller=caller, method=method, tenant_id=tenant_id, key=getattr(request, key_field))
     digest = request_digest(request, key_field=key_field)
     return Fence(key, digest, caller, call.correlation_id if call else "")
+
+
+def scope_of(identity: Identity) -> str:
+    """The caller's part of a key's scope: his stable name; a guest's browser has only its random client id."""
+    return identity.subject or f"guest {identity.client_id}"

@@ -14,7 +14,7 @@ import structlog
 import uvloop
 from prometheus_client import start_http_server
 
-from mesh import logs
+from mesh import crashpoints, logs
 from mesh.config import ProcessSettings, load
 from mesh.errors import DependencyUnavailable
 
@@ -31,6 +31,7 @@ def main(
     """Runs `application` until SIGTERM or SIGINT; exits with 1 and one line where it cannot start."""
     values = load(settings)
     logs.configure(service=service, level=values.log_level)
+    crashpoints.arm(values.crash_points)
     try:
         uvloop.run(_run(values, application))
     except (OSError, DependencyUnavailable, StartRefused) as error:

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
 from mesh.config import ServiceSettings
+from mesh.seal import SealingKey
 
 
 class Settings(ServiceSettings):
     """The payment service."""
 
     database_schema: str = "payment"
+    data_key: SealingKey = Field(description="seals the raw bodies of the provider's events")
+    stripe_api_key: SecretStr = Field(min_length=8, description="sk_…: Stripe's, or the sandbox's")
+    stripe_api_base: str = Field(
+        "", pattern="^(https?://[^/]+)?$", description="origin of the sandbox; empty: Stripe itself"
+    )
+    stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        min_length=1, description="whsec_…, separated by commas: while secrets are rotated two are valid"
+    )
+
+    @field_validator("stripe_webhook_secrets", mode="before")
+    @classmethod
+    def _separated(cls, value: object) -> object:
+        return tuple(part for part in map(str.strip, value.split(",")) if part) if isinstance(value, str) else value

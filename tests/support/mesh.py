@@ -34,6 +34,8 @@ COMMON: dict[str, Any] = {
     "grace_s": 2,
     "event_shards": 4,
     "page_token_key": "k" * 32,
+    "access_token_key": "t" * 32,
+    "data_key": "ab" * 32,
 }
 
 

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from giving.common.v1 import policy_pb2 as giving_dot_common_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgiving/common/v1/identity.proto\x12\x10giving.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dgiving/common/v1/policy.proto\"\xa8\x01\n\x08Identity\x12%\n\x05roles\x18\x01 \x03(\x0e\x32\x16.giving.common.v1.Role\x12\x19\n\x07subject\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1f\n\ncharity_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1d\n\x08\x64onor_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1a\n\tclient_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fgiving/common/v1/identity.proto\x12\x10giving.common.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dgiving/common/v1/policy.proto\"\xc8\x01\n\x08Identity\x12%\n\x05roles\x18\x01 \x03(\x0e\x32\x16.giving.common.v1.Role\x12\x19\n\x07subject\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x12\x1f\n\ncharity_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1d\n\x08\x64onor_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1a\n\tclient_id\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1e\n\x0c\x61\x63\x63\x65ss_token\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITY'].fields_by_name['donor_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_IDENTITY'].fields_by_name['client_id']._loaded_options = None
   _globals['_IDENTITY'].fields_by_name['client_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_IDENTITY'].fields_by_name['access_token']._loaded_options = None
+  _globals['_IDENTITY'].fields_by_name['access_token']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_IDENTITY']._serialized_start=114
-  _globals['_IDENTITY']._serialized_end=282
+  _globals['_IDENTITY']._serialized_end=314
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,7 @@ class Identity(_message.Message):
     CHARITY_ID_FIELD_NUMBER: _builtins.int
     DONOR_ID_FIELD_NUMBER: _builtins.int
     CLIENT_ID_FIELD_NUMBER: _builtins.int
+    ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """The caller's stable name: a service, an operator, an API key id, a donor id. Part of every idempotency scope."""
     charity_id: _builtins.str
@@ -40,6 +41,10 @@ class Identity(_message.Message):
     """The signed-in donor."""
     client_id: _builtins.str
     """The random first-party client id of a guest's browser."""
+    access_token: _builtins.str
+    """What a guest holds of one donation, as CreateDonation gave it. The gateway passes it on; whoever owns the donation
+    checks it.
+    """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_policy_pb2.Role.ValueType]:
         """What the caller may act as."""
@@ -52,10 +57,11 @@ class Identity(_message.Message):
         charity_id: _builtins.str = ...,
         donor_id: _builtins.str = ...,
         client_id: _builtins.str = ...,
+        access_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charity_id", b"charity_id", "client_id", b"client_id", "donor_id", b"donor_id", "roles", b"roles", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_token", b"access_token", "charity_id", b"charity_id", "client_id", b"client_id", "donor_id", b"donor_id", "roles", b"roles", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

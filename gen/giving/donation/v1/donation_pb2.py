@@ -26,7 +26,7 @@ from giving.common.v1 import money_pb2 as giving_dot_common_dot_v1_dot_money__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!giving/donation/v1/donation.proto\x12\x12giving.donation.v1\x1a\x1cgiving/common/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x08\n\x08\x44onation\x12\x13\n\x0b\x64onation_id\x18\x01 \x01(\t\x12\x12\n\ncharity_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\t\x12\x10\n\x08\x64onor_id\x18\x04 \x01(\t\x12\x33\n\x06origin\x18\x05 \x01(\x0e\x32#.giving.donation.v1.Donation.Origin\x12\x31\n\x05state\x18\x06 \x01(\x0e\x32\".giving.donation.v1.Donation.State\x12\'\n\x06\x61mount\x18\x07 \x01(\x0b\x32\x17.giving.common.v1.Money\x12&\n\x05gross\x18\x08 \x01(\x0b\x32\x17.giving.common.v1.Money\x12)\n\x08refunded\x18\t \x01(\x0b\x32\x17.giving.common.v1.Money\x12)\n\x08\x64isputed\x18\n \x01(\x0b\x32\x17.giving.common.v1.Money\x12\x12\n\npayment_id\x18\x0b \x01(\t\x12\x13\n\x0bpayment_ref\x18\x0c \x01(\t\x12\x1d\n\x15possible_duplicate_of\x18\r \x01(\t\x12\x11\n\tanonymous\x18\x0e \x01(\x08\x12<\n\x08metadata\x18\x0f \x03(\x0b\x32*.giving.donation.v1.Donation.MetadataEntry\x12\x0f\n\x07version\x18\x10 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bsettle_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x66\x61ilure_code\x18\x14 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe5\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x1a\n\x16STATE_AWAITING_PAYMENT\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x11\n\rSTATE_EXPIRED\x10\x05\x12\x1c\n\x18STATE_PARTIALLY_REFUNDED\x10\x06\x12\x12\n\x0eSTATE_REFUNDED\x10\x07\x12\x12\n\x0eSTATE_DISPUTED\x10\x08\x12\x16\n\x12STATE_DISPUTE_LOST\x10\t\"H\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x11\n\rORIGIN_INTENT\x10\x01\x12\x13\n\x0fORIGIN_RECORDED\x10\x02\"\xa2\x01\n\x08Reversal\x12\x13\n\x0breversal_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64onation_id\x18\x02 \x01(\t\x12\x12\n\nrefund_ref\x18\x03 \x01(\t\x12\'\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.giving.common.v1.Money\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!giving/donation/v1/donation.proto\x12\x12giving.donation.v1\x1a\x1cgiving/common/v1/money.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x08\n\x08\x44onation\x12\x13\n\x0b\x64onation_id\x18\x01 \x01(\t\x12\x12\n\ncharity_id\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\t\x12\x10\n\x08\x64onor_id\x18\x04 \x01(\t\x12\x33\n\x06origin\x18\x05 \x01(\x0e\x32#.giving.donation.v1.Donation.Origin\x12\x31\n\x05state\x18\x06 \x01(\x0e\x32\".giving.donation.v1.Donation.State\x12\'\n\x06\x61mount\x18\x07 \x01(\x0b\x32\x17.giving.common.v1.Money\x12&\n\x05gross\x18\x08 \x01(\x0b\x32\x17.giving.common.v1.Money\x12)\n\x08refunded\x18\t \x01(\x0b\x32\x17.giving.common.v1.Money\x12)\n\x08\x64isputed\x18\n \x01(\x0b\x32\x17.giving.common.v1.Money\x12\x12\n\npayment_id\x18\x0b \x01(\t\x12\x13\n\x0bpayment_ref\x18\x0c \x01(\t\x12\x1d\n\x15possible_duplicate_of\x18\r \x01(\t\x12\x11\n\tanonymous\x18\x0e \x01(\x08\x12<\n\x08metadata\x18\x0f \x03(\x0b\x32*.giving.donation.v1.Donation.MetadataEntry\x12\x0f\n\x07version\x18\x10 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bsettle_time\x18\x13 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x66\x61ilure_code\x18\x14 \x01(\t\x12*\n\tfee_cover\x18\x15 \x01(\x0b\x32\x17.giving.common.v1.Money\x12\x11\n\tretryable\x18\x16 \x01(\x08\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe5\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x1a\n\x16STATE_AWAITING_PAYMENT\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x11\n\rSTATE_EXPIRED\x10\x05\x12\x1c\n\x18STATE_PARTIALLY_REFUNDED\x10\x06\x12\x12\n\x0eSTATE_REFUNDED\x10\x07\x12\x12\n\x0eSTATE_DISPUTED\x10\x08\x12\x16\n\x12STATE_DISPUTE_LOST\x10\t\"H\n\x06Origin\x12\x16\n\x12ORIGIN_UNSPECIFIED\x10\x00\x12\x11\n\rORIGIN_INTENT\x10\x01\x12\x13\n\x0fORIGIN_RECORDED\x10\x02\"\xa2\x01\n\x08Reversal\x12\x13\n\x0breversal_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64onation_id\x18\x02 \x01(\t\x12\x12\n\nrefund_ref\x18\x03 \x01(\t\x12\'\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.giving.common.v1.Money\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +36,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DONATION_METADATAENTRY']._loaded_options = None
   _globals['_DONATION_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_DONATION']._serialized_start=121
-  _globals['_DONATION']._serialized_end=1176
-  _globals['_DONATION_METADATAENTRY']._serialized_start=823
-  _globals['_DONATION_METADATAENTRY']._serialized_end=870
-  _globals['_DONATION_STATE']._serialized_start=873
-  _globals['_DONATION_STATE']._serialized_end=1102
-  _globals['_DONATION_ORIGIN']._serialized_start=1104
-  _globals['_DONATION_ORIGIN']._serialized_end=1176
-  _globals['_REVERSAL']._serialized_start=1179
-  _globals['_REVERSAL']._serialized_end=1341
+  _globals['_DONATION']._serialized_end=1239
+  _globals['_DONATION_METADATAENTRY']._serialized_start=886
+  _globals['_DONATION_METADATAENTRY']._serialized_end=933
+  _globals['_DONATION_STATE']._serialized_start=936
+  _globals['_DONATION_STATE']._serialized_end=1165
+  _globals['_DONATION_ORIGIN']._serialized_start=1167
+  _globals['_DONATION_ORIGIN']._serialized_end=1239
+  _globals['_REVERSAL']._serialized_start=1242
+  _globals['_REVERSAL']._serialized_end=1404
 # @@protoc_insertion_point(module_scope)

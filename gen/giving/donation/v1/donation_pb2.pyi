@@ -42,9 +42,11 @@ class Donation(_message.Message):
         STATE_SUCCEEDED: Donation._State.ValueType  # 3
         """The money arrived; the donation counts."""
         STATE_FAILED: Donation._State.ValueType  # 4
-        """The payment was refused for good."""
+        """The payment was declined; `failure_code` says why. While `retryable` is set the donor may confirm again with the
+        same client secret, and the donation may still succeed.
+        """
         STATE_EXPIRED: Donation._State.ValueType  # 5
-        """Nobody confirmed in time."""
+        """Nobody confirmed in time; the payment was called off at the provider first."""
         STATE_PARTIALLY_REFUNDED: Donation._State.ValueType  # 6
         """Part of it went back."""
         STATE_REFUNDED: Donation._State.ValueType  # 7
@@ -66,9 +68,11 @@ class Donation(_message.Message):
     STATE_SUCCEEDED: Donation.State.ValueType  # 3
     """The money arrived; the donation counts."""
     STATE_FAILED: Donation.State.ValueType  # 4
-    """The payment was refused for good."""
+    """The payment was declined; `failure_code` says why. While `retryable` is set the donor may confirm again with the
+    same client secret, and the donation may still succeed.
+    """
     STATE_EXPIRED: Donation.State.ValueType  # 5
-    """Nobody confirmed in time."""
+    """Nobody confirmed in time; the payment was called off at the provider first."""
     STATE_PARTIALLY_REFUNDED: Donation.State.ValueType  # 6
     """Part of it went back."""
     STATE_REFUNDED: Donation.State.ValueType  # 7
@@ -141,6 +145,8 @@ class Donation(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     SETTLE_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_CODE_FIELD_NUMBER: _builtins.int
+    FEE_COVER_FIELD_NUMBER: _builtins.int
+    RETRYABLE_FIELD_NUMBER: _builtins.int
     donation_id: _builtins.str
     """UUIDv7 in the charity's bucket."""
     charity_id: _builtins.str
@@ -165,9 +171,11 @@ class Donation(_message.Message):
     """Grows with every change."""
     failure_code: _builtins.str
     """Why it failed, as a code of docs/failures.md; empty otherwise."""
+    retryable: _builtins.bool
+    """Failed so far, but the donor may confirm again with the same client secret."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """What was promised."""
+        """What was promised, and what the payment asks for: the gift with what covers the fee."""
 
     @_builtins.property
     def gross(self) -> _money_pb2.Money:
@@ -197,6 +205,10 @@ class Donation(_message.Message):
     def settle_time(self) -> _timestamp_pb2.Timestamp:
         """When it began to count; absent before."""
 
+    @_builtins.property
+    def fee_cover(self) -> _money_pb2.Money:
+        """The part of `amount` that the donor added to cover the provider's fee; 0 without it."""
+
     def __init__(
         self,
         *,
@@ -220,10 +232,12 @@ class Donation(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         settle_time: _timestamp_pb2.Timestamp | None = ...,
         failure_code: _builtins.str = ...,
+        fee_cover: _money_pb2.Money | None = ...,
+        retryable: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "disputed", b"disputed", "gross", b"gross", "refunded", b"refunded", "settle_time", b"settle_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "disputed", b"disputed", "fee_cover", b"fee_cover", "gross", b"gross", "refunded", b"refunded", "settle_time", b"settle_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "anonymous", b"anonymous", "campaign_id", b"campaign_id", "charity_id", b"charity_id", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "donor_id", b"donor_id", "failure_code", b"failure_code", "gross", b"gross", "metadata", b"metadata", "origin", b"origin", "payment_id", b"payment_id", "payment_ref", b"payment_ref", "possible_duplicate_of", b"possible_duplicate_of", "refunded", b"refunded", "settle_time", b"settle_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "anonymous", b"anonymous", "campaign_id", b"campaign_id", "charity_id", b"charity_id", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "donor_id", b"donor_id", "failure_code", b"failure_code", "fee_cover", b"fee_cover", "gross", b"gross", "metadata", b"metadata", "origin", b"origin", "payment_id", b"payment_id", "payment_ref", b"payment_ref", "possible_duplicate_of", b"possible_duplicate_of", "refunded", b"refunded", "retryable", b"retryable", "settle_time", b"settle_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

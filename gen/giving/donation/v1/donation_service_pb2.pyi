@@ -59,6 +59,7 @@ class GetDonationOfferResponse(_message.Message):
     ROUND_UP_FIELD_NUMBER: _builtins.int
     MINIMUMS_FIELD_NUMBER: _builtins.int
     MAXIMUMS_FIELD_NUMBER: _builtins.int
+    FEE_RULES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def presets(self) -> _containers.RepeatedCompositeFieldContainer[_money_pb2.Money]:
         """Buttons, ascending."""
@@ -77,6 +78,10 @@ class GetDonationOfferResponse(_message.Message):
     def maximums(self) -> _containers.RepeatedCompositeFieldContainer[_money_pb2.Money]:
         """Largest gift, per currency of `presets`."""
 
+    @_builtins.property
+    def fee_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeeRule]:
+        """What covering the provider's fee costs, per currency of `presets`."""
+
     def __init__(
         self,
         *,
@@ -84,14 +89,47 @@ class GetDonationOfferResponse(_message.Message):
         round_up: _money_pb2.Money | None = ...,
         minimums: _abc.Iterable[_money_pb2.Money] | None = ...,
         maximums: _abc.Iterable[_money_pb2.Money] | None = ...,
+        fee_rules: _abc.Iterable[Global___FeeRule] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["round_up", b"round_up"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["maximums", b"maximums", "minimums", b"minimums", "presets", b"presets", "round_up", b"round_up"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fee_rules", b"fee_rules", "maximums", b"maximums", "minimums", b"minimums", "presets", b"presets", "round_up", b"round_up"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetDonationOfferResponse: _TypeAlias = GetDonationOfferResponse  # noqa: Y015
+
+@_typing.final
+class FeeRule(_message.Message):
+    """How the cover of the provider's fee is reckoned: the smallest cover c for a gift g with
+    c >= (g + c) * basis_points / 10000 + fixed, rounded up to what the currency allows.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    BASIS_POINTS_FIELD_NUMBER: _builtins.int
+    FIXED_MINOR_UNITS_FIELD_NUMBER: _builtins.int
+    currency: _builtins.str
+    """ISO 4217."""
+    basis_points: _builtins.int
+    """Share of the whole charge, in hundredths of a percent."""
+    fixed_minor_units: _builtins.int
+    """What is taken of each charge, in minor units."""
+    def __init__(
+        self,
+        *,
+        currency: _builtins.str = ...,
+        basis_points: _builtins.int = ...,
+        fixed_minor_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis_points", b"basis_points", "currency", b"currency", "fixed_minor_units", b"fixed_minor_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeeRule: _TypeAlias = FeeRule  # noqa: Y015
 
 @_typing.final
 class CreateDonationRequest(_message.Message):
@@ -547,16 +585,20 @@ class GetDonationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DONATION_ID_FIELD_NUMBER: _builtins.int
+    INCLUDE_CLIENT_SECRET_FIELD_NUMBER: _builtins.int
     donation_id: _builtins.str
     """Its id."""
+    include_client_secret: _builtins.bool
+    """Also what the donor needs to confirm; only for the donor and the guest with the donation's token."""
     def __init__(
         self,
         *,
         donation_id: _builtins.str = ...,
+        include_client_secret: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["donation_id", b"donation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donation_id", b"donation_id", "include_client_secret", b"include_client_secret"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -569,6 +611,9 @@ class GetDonationResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DONATION_FIELD_NUMBER: _builtins.int
+    CLIENT_SECRET_FIELD_NUMBER: _builtins.int
+    client_secret: _builtins.str
+    """For Stripe's own form; empty unless it was asked for, the caller may confirm, and there is something to confirm."""
     @_builtins.property
     def donation(self) -> _donation_pb2.Donation:
         """As it stands now."""
@@ -577,10 +622,11 @@ class GetDonationResponse(_message.Message):
         self,
         *,
         donation: _donation_pb2.Donation | None = ...,
+        client_secret: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["donation", b"donation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["donation", b"donation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client_secret", b"client_secret", "donation", b"donation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,8 +102,11 @@ class DonationServiceServicer:
 
     def CreateDonation(self, request, context):
         """Promises a donation and makes its payment ready; the donor confirms with the client secret. It counts when the
-        payment succeeded. A repeat with the same request id returns the same donation and secret. Refuses a campaign that
-        takes nothing now with CAMPAIGN_NOT_OPEN, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
+        payment succeeded. Where the provider does not answer in time the donation is PENDING and the secret empty: a repeat
+        with the same request id returns the same donation, and the secret when it is there. Without credentials the request
+        id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
+        Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
+        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,8 +40,11 @@ class DonationServiceStub:
     """
     CreateDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.CreateDonationRequest, _donation_service_pb2.CreateDonationResponse]
     """Promises a donation and makes its payment ready; the donor confirms with the client secret. It counts when the
-    payment succeeded. A repeat with the same request id returns the same donation and secret. Refuses a campaign that
-    takes nothing now with CAMPAIGN_NOT_OPEN, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
+    payment succeeded. Where the provider does not answer in time the donation is PENDING and the secret empty: a repeat
+    with the same request id returns the same donation, and the secret when it is there. Without credentials the request
+    id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
+    Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
+    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
     """
     RecordDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.RecordDonationRequest, _donation_service_pb2.RecordDonationResponse]
     """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
@@ -92,8 +95,11 @@ class DonationServiceAsyncStub(DonationServiceStub):
     """
     CreateDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.CreateDonationRequest, _donation_service_pb2.CreateDonationResponse]  # type: ignore[assignment]
     """Promises a donation and makes its payment ready; the donor confirms with the client secret. It counts when the
-    payment succeeded. A repeat with the same request id returns the same donation and secret. Refuses a campaign that
-    takes nothing now with CAMPAIGN_NOT_OPEN, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
+    payment succeeded. Where the provider does not answer in time the donation is PENDING and the secret empty: a repeat
+    with the same request id returns the same donation, and the secret when it is there. Without credentials the request
+    id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
+    Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
+    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
     """
     RecordDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.RecordDonationRequest, _donation_service_pb2.RecordDonationResponse]  # type: ignore[assignment]
     """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
@@ -151,8 +157,11 @@ class DonationServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_donation_service_pb2.CreateDonationResponse, _abc.Awaitable[_donation_service_pb2.CreateDonationResponse]]:
         """Promises a donation and makes its payment ready; the donor confirms with the client secret. It counts when the
-        payment succeeded. A repeat with the same request id returns the same donation and secret. Refuses a campaign that
-        takes nothing now with CAMPAIGN_NOT_OPEN, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
+        payment succeeded. Where the provider does not answer in time the donation is PENDING and the secret empty: a repeat
+        with the same request id returns the same donation, and the secret when it is there. Without credentials the request
+        id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
+        Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
+        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
         """
 
     def RecordDonation(

@@ -28,7 +28,7 @@ from giving.donation.v1 import charity_pb2 as giving_dot_donation_dot_v1_dot_cha
 from giving.donation.v1 import donation_pb2 as giving_dot_donation_dot_v1_dot_donation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egiving/donation/v1/event.proto\x12\x12giving.donation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!giving/donation/v1/campaign.proto\x1a giving/donation/v1/charity.proto\x1a!giving/donation/v1/donation.proto\"\x8a\x01\n\rDonationTally\x12\x1b\n\x05gross\x18\x01 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1e\n\x08refunded\x18\x02 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1e\n\x08\x64isputed\x18\x03 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1c\n\tdonations\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x01(\x00\"\xd4\x03\n\x0e\x44onationChange\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08\x64onor_id\x18\x04 \x01(\t\x12?\n\x06origin\x18\x05 \x01(\x0e\x32#.giving.donation.v1.Donation.OriginB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12#\n\x08\x63urrency\x18\x06 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12\x39\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32!.giving.donation.v1.DonationTallyB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\x05\x61\x66ter\x18\x08 \x01(\x0b\x32!.giving.donation.v1.DonationTallyB\x06\xbaH\x03\xc8\x01\x01\x12=\n\x05state\x18\t \x01(\x0e\x32\".giving.donation.v1.Donation.StateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x11\n\tanonymous\x18\n \x01(\x08\x12\x12\n\npayment_id\x18\x0b \x01(\t\x12\x13\n\x0breversal_id\x18\x0c \x01(\t\"M\n\x0f\x44onationCreated\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"O\n\x11\x44onationSucceeded\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"L\n\x0e\x44onationFailed\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"M\n\x0f\x44onationExpired\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"N\n\x10\x44onationRefunded\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"T\n\x16\x44onationDisputeChanged\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"F\n\x0e\x43harityChanged\x12\x34\n\x07\x63harity\x18\x01 \x01(\x0b\x32\x1b.giving.donation.v1.CharityB\x06\xbaH\x03\xc8\x01\x01\"I\n\x0f\x43\x61mpaignChanged\x12\x36\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.CampaignB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egiving/donation/v1/event.proto\x12\x12giving.donation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!giving/donation/v1/campaign.proto\x1a giving/donation/v1/charity.proto\x1a!giving/donation/v1/donation.proto\"\x8a\x01\n\rDonationTally\x12\x1b\n\x05gross\x18\x01 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1e\n\x08refunded\x18\x02 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1e\n\x08\x64isputed\x18\x03 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1c\n\tdonations\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x01(\x00\"\xd4\x03\n\x0e\x44onationChange\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08\x64onor_id\x18\x04 \x01(\t\x12?\n\x06origin\x18\x05 \x01(\x0e\x32#.giving.donation.v1.Donation.OriginB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12#\n\x08\x63urrency\x18\x06 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12\x39\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32!.giving.donation.v1.DonationTallyB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\x05\x61\x66ter\x18\x08 \x01(\x0b\x32!.giving.donation.v1.DonationTallyB\x06\xbaH\x03\xc8\x01\x01\x12=\n\x05state\x18\t \x01(\x0e\x32\".giving.donation.v1.Donation.StateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x11\n\tanonymous\x18\n \x01(\x08\x12\x12\n\npayment_id\x18\x0b \x01(\t\x12\x13\n\x0breversal_id\x18\x0c \x01(\t\"M\n\x0f\x44onationCreated\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"U\n\x17\x44onationAwaitingPayment\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"O\n\x11\x44onationSucceeded\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"u\n\x0e\x44onationFailed\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\x12\x14\n\x0c\x66\x61ilure_code\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"M\n\x0f\x44onationExpired\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"N\n\x10\x44onationRefunded\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"T\n\x16\x44onationDisputeChanged\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"F\n\x0e\x43harityChanged\x12\x34\n\x07\x63harity\x18\x01 \x01(\x0b\x32\x1b.giving.donation.v1.CharityB\x06\xbaH\x03\xc8\x01\x01\"I\n\x0f\x43\x61mpaignChanged\x12\x36\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.CampaignB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -61,6 +61,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DONATIONCHANGE'].fields_by_name['state']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_DONATIONCREATED'].fields_by_name['change']._loaded_options = None
   _globals['_DONATIONCREATED'].fields_by_name['change']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_DONATIONAWAITINGPAYMENT'].fields_by_name['change']._loaded_options = None
+  _globals['_DONATIONAWAITINGPAYMENT'].fields_by_name['change']._serialized_options = b'\272H\003\310\001\001'
   _globals['_DONATIONSUCCEEDED'].fields_by_name['change']._loaded_options = None
   _globals['_DONATIONSUCCEEDED'].fields_by_name['change']._serialized_options = b'\272H\003\310\001\001'
   _globals['_DONATIONFAILED'].fields_by_name['change']._loaded_options = None
@@ -81,18 +83,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DONATIONCHANGE']._serialized_end=797
   _globals['_DONATIONCREATED']._serialized_start=799
   _globals['_DONATIONCREATED']._serialized_end=876
-  _globals['_DONATIONSUCCEEDED']._serialized_start=878
-  _globals['_DONATIONSUCCEEDED']._serialized_end=957
-  _globals['_DONATIONFAILED']._serialized_start=959
-  _globals['_DONATIONFAILED']._serialized_end=1035
-  _globals['_DONATIONEXPIRED']._serialized_start=1037
-  _globals['_DONATIONEXPIRED']._serialized_end=1114
-  _globals['_DONATIONREFUNDED']._serialized_start=1116
-  _globals['_DONATIONREFUNDED']._serialized_end=1194
-  _globals['_DONATIONDISPUTECHANGED']._serialized_start=1196
-  _globals['_DONATIONDISPUTECHANGED']._serialized_end=1280
-  _globals['_CHARITYCHANGED']._serialized_start=1282
-  _globals['_CHARITYCHANGED']._serialized_end=1352
-  _globals['_CAMPAIGNCHANGED']._serialized_start=1354
-  _globals['_CAMPAIGNCHANGED']._serialized_end=1427
+  _globals['_DONATIONAWAITINGPAYMENT']._serialized_start=878
+  _globals['_DONATIONAWAITINGPAYMENT']._serialized_end=963
+  _globals['_DONATIONSUCCEEDED']._serialized_start=965
+  _globals['_DONATIONSUCCEEDED']._serialized_end=1044
+  _globals['_DONATIONFAILED']._serialized_start=1046
+  _globals['_DONATIONFAILED']._serialized_end=1163
+  _globals['_DONATIONEXPIRED']._serialized_start=1165
+  _globals['_DONATIONEXPIRED']._serialized_end=1242
+  _globals['_DONATIONREFUNDED']._serialized_start=1244
+  _globals['_DONATIONREFUNDED']._serialized_end=1322
+  _globals['_DONATIONDISPUTECHANGED']._serialized_start=1324
+  _globals['_DONATIONDISPUTECHANGED']._serialized_end=1408
+  _globals['_CHARITYCHANGED']._serialized_start=1410
+  _globals['_CHARITYCHANGED']._serialized_end=1480
+  _globals['_CAMPAIGNCHANGED']._serialized_start=1482
+  _globals['_CAMPAIGNCHANGED']._serialized_end=1555
 # @@protoc_insertion_point(module_scope)

@@ -150,6 +150,30 @@ class DonationCreated(_message.Message):
 Global___DonationCreated: _TypeAlias = DonationCreated  # noqa: Y015
 
 @_typing.final
+class DonationAwaitingPayment(_message.Message):
+    """The payment is ready: the donor can confirm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> Global___DonationChange:
+        """What changed."""
+
+    def __init__(
+        self,
+        *,
+        change: Global___DonationChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DonationAwaitingPayment: _TypeAlias = DonationAwaitingPayment  # noqa: Y015
+
+@_typing.final
 class DonationSucceeded(_message.Message):
     """The money arrived: the donation counts."""
 
@@ -175,11 +199,17 @@ Global___DonationSucceeded: _TypeAlias = DonationSucceeded  # noqa: Y015
 
 @_typing.final
 class DonationFailed(_message.Message):
-    """The payment was refused for good."""
+    """The payment was declined."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGE_FIELD_NUMBER: _builtins.int
+    FAILURE_CODE_FIELD_NUMBER: _builtins.int
+    RETRYABLE_FIELD_NUMBER: _builtins.int
+    failure_code: _builtins.str
+    """Why, as a code of docs/failures.md."""
+    retryable: _builtins.bool
+    """The donor may confirm again with the same client secret."""
     @_builtins.property
     def change(self) -> Global___DonationChange:
         """What changed."""
@@ -188,10 +218,12 @@ class DonationFailed(_message.Message):
         self,
         *,
         change: Global___DonationChange | None = ...,
+        failure_code: _builtins.str = ...,
+        retryable: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "failure_code", b"failure_code", "retryable", b"retryable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

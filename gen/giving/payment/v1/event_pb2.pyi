@@ -61,6 +61,7 @@ class PaymentChanged(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     PROVIDER_CODE_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """The payment."""
     donation_id: _builtins.str
@@ -72,7 +73,9 @@ class PaymentChanged(_message.Message):
     state: _payment_pb2.Payment.State.ValueType
     """Where it stands now."""
     provider_code: _builtins.str
-    """The provider's code where it was refused; empty otherwise."""
+    """Why the last charge was declined, as a code of docs/failures.md; empty otherwise."""
+    closed: _builtins.bool
+    """No charge can follow any more: it succeeded, or was called off."""
     @_builtins.property
     def before(self) -> Global___PaymentTally:
         """What it amounted to before."""
@@ -92,10 +95,11 @@ class PaymentChanged(_message.Message):
         before: Global___PaymentTally | None = ...,
         after: Global___PaymentTally | None = ...,
         provider_code: _builtins.str = ...,
+        closed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "charity_id", b"charity_id", "currency", b"currency", "donation_id", b"donation_id", "payment_id", b"payment_id", "provider_code", b"provider_code", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "charity_id", b"charity_id", "closed", b"closed", "currency", b"currency", "donation_id", b"donation_id", "payment_id", b"payment_id", "provider_code", b"provider_code", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

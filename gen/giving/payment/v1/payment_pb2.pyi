@@ -46,7 +46,7 @@ class Payment(_message.Message):
         STATE_SUCCEEDED: Payment._State.ValueType  # 5
         """Taken."""
         STATE_FAILED: Payment._State.ValueType  # 6
-        """Refused for good."""
+        """Declined; another charge on the same intent may follow until it is called off."""
         STATE_CANCELED: Payment._State.ValueType  # 7
         """Called off before it was taken."""
         STATE_UNKNOWN: Payment._State.ValueType  # 8
@@ -78,7 +78,7 @@ class Payment(_message.Message):
     STATE_SUCCEEDED: Payment.State.ValueType  # 5
     """Taken."""
     STATE_FAILED: Payment.State.ValueType  # 6
-    """Refused for good."""
+    """Declined; another charge on the same intent may follow until it is called off."""
     STATE_CANCELED: Payment.State.ValueType  # 7
     """Called off before it was taken."""
     STATE_UNKNOWN: Payment.State.ValueType  # 8
@@ -108,6 +108,8 @@ class Payment(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    FAILURE_CODE_FIELD_NUMBER: _builtins.int
+    MANUAL_CAPTURE_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """UUIDv7 in the charity's bucket."""
     charity_id: _builtins.str
@@ -120,6 +122,10 @@ class Payment(_message.Message):
     """The provider's id, such as `pi_…`; empty until it answered."""
     version: _builtins.int
     """Grows with every change."""
+    failure_code: _builtins.str
+    """Why the last charge was declined, as a code of docs/failures.md; empty otherwise."""
+    manual_capture: _builtins.bool
+    """The money is only held until CapturePayment takes it."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """What is asked for."""
@@ -169,10 +175,12 @@ class Payment(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        failure_code: _builtins.str = ...,
+        manual_capture: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "captured", b"captured", "create_time", b"create_time", "disputed", b"disputed", "next_attempt_time", b"next_attempt_time", "refunded", b"refunded", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempts", b"attempts", "captured", b"captured", "charity_id", b"charity_id", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "next_attempt_time", b"next_attempt_time", "payment_id", b"payment_id", "provider_id", b"provider_id", "refunded", b"refunded", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempts", b"attempts", "captured", b"captured", "charity_id", b"charity_id", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "failure_code", b"failure_code", "manual_capture", b"manual_capture", "next_attempt_time", b"next_attempt_time", "payment_id", b"payment_id", "provider_id", b"provider_id", "refunded", b"refunded", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -180,9 +188,36 @@ Global___Payment: _TypeAlias = Payment  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
-    """One charge at the provider, also one that the browser caused."""
+    """One call that changes something at the provider, or one charge there, also one that the browser caused."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Attempt._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Attempt._Kind.ValueType  # 0
+        """Never stored."""
+        KIND_CREATE_INTENT: Attempt._Kind.ValueType  # 1
+        """Our call that makes the intent."""
+        KIND_CHARGE: Attempt._Kind.ValueType  # 2
+        """A charge on the intent."""
+        KIND_CANCEL_INTENT: Attempt._Kind.ValueType  # 3
+        """Our call that calls the intent off."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What was attempted."""
+
+    KIND_UNSPECIFIED: Attempt.Kind.ValueType  # 0
+    """Never stored."""
+    KIND_CREATE_INTENT: Attempt.Kind.ValueType  # 1
+    """Our call that makes the intent."""
+    KIND_CHARGE: Attempt.Kind.ValueType  # 2
+    """A charge on the intent."""
+    KIND_CANCEL_INTENT: Attempt.Kind.ValueType  # 3
+    """Our call that calls the intent off."""
 
     class _Outcome:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -220,12 +255,18 @@ class Attempt(_message.Message):
     PROVIDER_CODE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """Its id; the provider's idempotency key comes from it."""
     outcome: Global___Attempt.Outcome.ValueType
     """What became of it."""
     provider_code: _builtins.str
     """The provider's code; empty unless refused."""
+    kind: Global___Attempt.Kind.ValueType
+    """What was attempted."""
+    provider_id: _builtins.str
+    """The provider's id of a charge, such as `ch_…`; empty for calls."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -242,10 +283,12 @@ class Attempt(_message.Message):
         provider_code: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___Attempt.Kind.ValueType = ...,
+        provider_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "create_time", b"create_time", "end_time", b"end_time", "outcome", b"outcome", "provider_code", b"provider_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "create_time", b"create_time", "end_time", b"end_time", "kind", b"kind", "outcome", b"outcome", "provider_code", b"provider_code", "provider_id", b"provider_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from giving.common.v1 import policy_pb2 as giving_dot_common_dot_v1_dot_policy__
 from giving.payment.v1 import payment_pb2 as giving_dot_payment_dot_v1_dot_payment__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'giving/payment/v1/payment_service.proto\x12\x11giving.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgiving/common/v1/money.proto\x1a\x1dgiving/common/v1/policy.proto\x1a\x1fgiving/payment/v1/payment.proto\"\xbb\x01\n\x14\x43reatePaymentRequest\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.giving.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01\x12\x16\n\x0emanual_capture\x18\x05 \x01(\x08\"[\n\x15\x43reatePaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"T\n\x15\x41\x62\x61ndonPaymentRequest\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"E\n\x16\x41\x62\x61ndonPaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"1\n\x11GetPaymentRequest\x12\x1c\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"A\n\x12GetPaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"m\n\x13ListPaymentsRequest\x12\x1c\n\ncharity_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"]\n\x14ListPaymentsResponse\x12,\n\x08payments\x18\x01 \x03(\x0b\x32\x1a.giving.payment.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x89\x01\n\x15\x43\x61pturePaymentRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\'\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.giving.common.v1.Money\"E\n\x16\x43\x61pturePaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"y\n\x14\x43\x61ncelPaymentRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"D\n\x15\x43\x61ncelPaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"\xa2\x01\n\x14RefundPaymentRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\'\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.giving.common.v1.Money\x12\x18\n\x06reason\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"D\n\x15RefundPaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"T\n\x1cHandleProviderWebhookRequest\x12\x17\n\x04\x62ody\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\x12\x1b\n\tsignature\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@\"\x1f\n\x1dHandleProviderWebhookResponse2\x88\x08\n\x0ePaymentService\x12\x7f\n\rCreatePayment\x12\'.giving.payment.v1.CreatePaymentRequest\x1a(.giving.payment.v1.CreatePaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x01\x04\x10\x01\x18\x01(\x90N2\x0b\x64onation_id\x12\x82\x01\n\x0e\x41\x62\x61ndonPayment\x12(.giving.payment.v1.AbandonPaymentRequest\x1a).giving.payment.v1.AbandonPaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x01\x04\x10\x01\x18\x01(\x90N2\x0b\x64onation_id\x12h\n\nGetPayment\x12$.giving.payment.v1.GetPaymentRequest\x1a%.giving.payment.v1.GetPaymentResponse\"\r\x8a\xb5\x18\t\n\x03\x03\x04\x05\x10\x02\x18\x02\x12n\n\x0cListPayments\x12&.giving.payment.v1.ListPaymentsRequest\x1a\'.giving.payment.v1.ListPaymentsResponse\"\r\x8a\xb5\x18\t\n\x03\x03\x04\x05\x10\x02\x18\x02\x12\x82\x01\n\x0e\x43\x61pturePayment\x12(.giving.payment.v1.CapturePaymentRequest\x1a).giving.payment.v1.CapturePaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x02\x04\x05\x10\x01\x18\x01(\x90N2\nrequest_id\x12\x7f\n\rCancelPayment\x12\'.giving.payment.v1.CancelPaymentRequest\x1a(.giving.payment.v1.CancelPaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x02\x04\x05\x10\x01\x18\x01(\x90N2\nrequest_id\x12\x7f\n\rRefundPayment\x12\'.giving.payment.v1.RefundPaymentRequest\x1a(.giving.payment.v1.RefundPaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x02\x04\x05\x10\x01\x18\x01(\x90N2\nrequest_id\x12\x8e\x01\n\x15HandleProviderWebhook\x12/.giving.payment.v1.HandleProviderWebhookRequest\x1a\x30.giving.payment.v1.HandleProviderWebhookResponse\"\x12\x8a\xb5\x18\x0e\n\x01\x04\x10\x01\x18\x01 \x9a\xb3\x46(\x90Nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'giving/payment/v1/payment_service.proto\x12\x11giving.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgiving/common/v1/money.proto\x1a\x1dgiving/common/v1/policy.proto\x1a\x1fgiving/payment/v1/payment.proto\"\xbb\x01\n\x14\x43reatePaymentRequest\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.giving.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01\x12\x16\n\x0emanual_capture\x18\x05 \x01(\x08\"[\n\x15\x43reatePaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\x12\x15\n\rclient_secret\x18\x02 \x01(\t\"\xa4\x01\n\x15\x41\x62\x61ndonPaymentRequest\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12/\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.giving.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01\"E\n\x16\x41\x62\x61ndonPaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"1\n\x11GetPaymentRequest\x12\x1c\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"A\n\x12GetPaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"m\n\x13ListPaymentsRequest\x12\x1c\n\ncharity_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"]\n\x14ListPaymentsResponse\x12,\n\x08payments\x18\x01 \x03(\x0b\x32\x1a.giving.payment.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x89\x01\n\x15\x43\x61pturePaymentRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\'\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.giving.common.v1.Money\"E\n\x16\x43\x61pturePaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"y\n\x14\x43\x61ncelPaymentRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"D\n\x15\x43\x61ncelPaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"\xa2\x01\n\x14RefundPaymentRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\npayment_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\'\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x17.giving.common.v1.Money\x12\x18\n\x06reason\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"D\n\x15RefundPaymentResponse\x12+\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.giving.payment.v1.Payment\"T\n\x1cHandleProviderWebhookRequest\x12\x17\n\x04\x62ody\x18\x01 \x01(\x0c\x42\t\xbaH\x06z\x04\x18\x80\x80@\x12\x1b\n\tsignature\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80@\"\x1f\n\x1dHandleProviderWebhookResponse2\x88\x08\n\x0ePaymentService\x12\x7f\n\rCreatePayment\x12\'.giving.payment.v1.CreatePaymentRequest\x1a(.giving.payment.v1.CreatePaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x01\x04\x10\x01\x18\x01(\x90N2\x0b\x64onation_id\x12\x82\x01\n\x0e\x41\x62\x61ndonPayment\x12(.giving.payment.v1.AbandonPaymentRequest\x1a).giving.payment.v1.AbandonPaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x01\x04\x10\x01\x18\x01(\x90N2\x0b\x64onation_id\x12h\n\nGetPayment\x12$.giving.payment.v1.GetPaymentRequest\x1a%.giving.payment.v1.GetPaymentResponse\"\r\x8a\xb5\x18\t\n\x03\x03\x04\x05\x10\x02\x18\x02\x12n\n\x0cListPayments\x12&.giving.payment.v1.ListPaymentsRequest\x1a\'.giving.payment.v1.ListPaymentsResponse\"\r\x8a\xb5\x18\t\n\x03\x03\x04\x05\x10\x02\x18\x02\x12\x82\x01\n\x0e\x43\x61pturePayment\x12(.giving.payment.v1.CapturePaymentRequest\x1a).giving.payment.v1.CapturePaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x02\x04\x05\x10\x01\x18\x01(\x90N2\nrequest_id\x12\x7f\n\rCancelPayment\x12\'.giving.payment.v1.CancelPaymentRequest\x1a(.giving.payment.v1.CancelPaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x02\x04\x05\x10\x01\x18\x01(\x90N2\nrequest_id\x12\x7f\n\rRefundPayment\x12\'.giving.payment.v1.RefundPaymentRequest\x1a(.giving.payment.v1.RefundPaymentResponse\"\x1b\x8a\xb5\x18\x17\n\x02\x04\x05\x10\x01\x18\x01(\x90N2\nrequest_id\x12\x8e\x01\n\x15HandleProviderWebhook\x12/.giving.payment.v1.HandleProviderWebhookRequest\x1a\x30.giving.payment.v1.HandleProviderWebhookResponse\"\x12\x8a\xb5\x18\x0e\n\x01\x04\x10\x01\x18\x01 \x9a\xb3\x46(\x90Nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ABANDONPAYMENTREQUEST'].fields_by_name['donation_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ABANDONPAYMENTREQUEST'].fields_by_name['charity_id']._loaded_options = None
   _globals['_ABANDONPAYMENTREQUEST'].fields_by_name['charity_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ABANDONPAYMENTREQUEST'].fields_by_name['campaign_id']._loaded_options = None
+  _globals['_ABANDONPAYMENTREQUEST'].fields_by_name['campaign_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_ABANDONPAYMENTREQUEST'].fields_by_name['amount']._loaded_options = None
+  _globals['_ABANDONPAYMENTREQUEST'].fields_by_name['amount']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETPAYMENTREQUEST'].fields_by_name['payment_id']._loaded_options = None
   _globals['_GETPAYMENTREQUEST'].fields_by_name['payment_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_LISTPAYMENTSREQUEST'].fields_by_name['charity_id']._loaded_options = None
@@ -95,34 +99,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEPAYMENTREQUEST']._serialized_end=373
   _globals['_CREATEPAYMENTRESPONSE']._serialized_start=375
   _globals['_CREATEPAYMENTRESPONSE']._serialized_end=466
-  _globals['_ABANDONPAYMENTREQUEST']._serialized_start=468
-  _globals['_ABANDONPAYMENTREQUEST']._serialized_end=552
-  _globals['_ABANDONPAYMENTRESPONSE']._serialized_start=554
-  _globals['_ABANDONPAYMENTRESPONSE']._serialized_end=623
-  _globals['_GETPAYMENTREQUEST']._serialized_start=625
-  _globals['_GETPAYMENTREQUEST']._serialized_end=674
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=676
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=741
-  _globals['_LISTPAYMENTSREQUEST']._serialized_start=743
-  _globals['_LISTPAYMENTSREQUEST']._serialized_end=852
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=854
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=947
-  _globals['_CAPTUREPAYMENTREQUEST']._serialized_start=950
-  _globals['_CAPTUREPAYMENTREQUEST']._serialized_end=1087
-  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_start=1089
-  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_end=1158
-  _globals['_CANCELPAYMENTREQUEST']._serialized_start=1160
-  _globals['_CANCELPAYMENTREQUEST']._serialized_end=1281
-  _globals['_CANCELPAYMENTRESPONSE']._serialized_start=1283
-  _globals['_CANCELPAYMENTRESPONSE']._serialized_end=1351
-  _globals['_REFUNDPAYMENTREQUEST']._serialized_start=1354
-  _globals['_REFUNDPAYMENTREQUEST']._serialized_end=1516
-  _globals['_REFUNDPAYMENTRESPONSE']._serialized_start=1518
-  _globals['_REFUNDPAYMENTRESPONSE']._serialized_end=1586
-  _globals['_HANDLEPROVIDERWEBHOOKREQUEST']._serialized_start=1588
-  _globals['_HANDLEPROVIDERWEBHOOKREQUEST']._serialized_end=1672
-  _globals['_HANDLEPROVIDERWEBHOOKRESPONSE']._serialized_start=1674
-  _globals['_HANDLEPROVIDERWEBHOOKRESPONSE']._serialized_end=1705
-  _globals['_PAYMENTSERVICE']._serialized_start=1708
-  _globals['_PAYMENTSERVICE']._serialized_end=2740
+  _globals['_ABANDONPAYMENTREQUEST']._serialized_start=469
+  _globals['_ABANDONPAYMENTREQUEST']._serialized_end=633
+  _globals['_ABANDONPAYMENTRESPONSE']._serialized_start=635
+  _globals['_ABANDONPAYMENTRESPONSE']._serialized_end=704
+  _globals['_GETPAYMENTREQUEST']._serialized_start=706
+  _globals['_GETPAYMENTREQUEST']._serialized_end=755
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=757
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=822
+  _globals['_LISTPAYMENTSREQUEST']._serialized_start=824
+  _globals['_LISTPAYMENTSREQUEST']._serialized_end=933
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=935
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1028
+  _globals['_CAPTUREPAYMENTREQUEST']._serialized_start=1031
+  _globals['_CAPTUREPAYMENTREQUEST']._serialized_end=1168
+  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_start=1170
+  _globals['_CAPTUREPAYMENTRESPONSE']._serialized_end=1239
+  _globals['_CANCELPAYMENTREQUEST']._serialized_start=1241
+  _globals['_CANCELPAYMENTREQUEST']._serialized_end=1362
+  _globals['_CANCELPAYMENTRESPONSE']._serialized_start=1364
+  _globals['_CANCELPAYMENTRESPONSE']._serialized_end=1432
+  _globals['_REFUNDPAYMENTREQUEST']._serialized_start=1435
+  _globals['_REFUNDPAYMENTREQUEST']._serialized_end=1597
+  _globals['_REFUNDPAYMENTRESPONSE']._serialized_start=1599
+  _globals['_REFUNDPAYMENTRESPONSE']._serialized_end=1667
+  _globals['_HANDLEPROVIDERWEBHOOKREQUEST']._serialized_start=1669
+  _globals['_HANDLEPROVIDERWEBHOOKREQUEST']._serialized_end=1753
+  _globals['_HANDLEPROVIDERWEBHOOKRESPONSE']._serialized_start=1755
+  _globals['_HANDLEPROVIDERWEBHOOKRESPONSE']._serialized_end=1786
+  _globals['_PAYMENTSERVICE']._serialized_start=1789
+  _globals['_PAYMENTSERVICE']._serialized_end=2821
 # @@protoc_insertion_point(module_scope)

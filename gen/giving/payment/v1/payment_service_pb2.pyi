@@ -90,25 +90,37 @@ Global___CreatePaymentResponse: _TypeAlias = CreatePaymentResponse  # noqa: Y015
 
 @_typing.final
 class AbandonPaymentRequest(_message.Message):
-    """Which donation nobody waits for."""
+    """Which donation nobody waits for. It says what CreatePayment would have said, so that what never began can be written
+    down as ended.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DONATION_ID_FIELD_NUMBER: _builtins.int
     CHARITY_ID_FIELD_NUMBER: _builtins.int
+    CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
     donation_id: _builtins.str
     """The donation."""
     charity_id: _builtins.str
     """Who receives."""
+    campaign_id: _builtins.str
+    """What for."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """How much."""
+
     def __init__(
         self,
         *,
         donation_id: _builtins.str = ...,
         charity_id: _builtins.str = ...,
+        campaign_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charity_id", b"charity_id", "donation_id", b"donation_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "campaign_id", b"campaign_id", "charity_id", b"charity_id", "donation_id", b"donation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -123,7 +135,7 @@ class AbandonPaymentResponse(_message.Message):
     PAYMENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def payment(self) -> _payment_pb2.Payment:
-        """The payment; absent where only the tombstone stands."""
+        """The payment, called off."""
 
     def __init__(
         self,

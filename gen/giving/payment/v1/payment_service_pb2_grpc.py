@@ -83,15 +83,19 @@ class PaymentServiceServicer:
 
     def CreatePayment(self, request, context):
         """Records a payment and makes it ready at the provider. The idempotency key is the donation's id: a repeat returns the
-        same payment. Refuses an abandoned donation with PAYMENT_ABANDONED, a failing provider with PROVIDER_UNAVAILABLE.
+        same payment. Where the provider does not answer in time the client secret is empty; the service goes on by itself and
+        a repeat returns it later. Refuses an abandoned donation with PAYMENT_ABANDONED, other content for a known donation
+        with IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AbandonPayment(self, request, context):
-        """Ends a payment that nobody waits for, or leaves a tombstone that refuses it for ever. A repeat answers the same.
-        Refuses one that has succeeded with PAYMENT_STATE_CONFLICT.
+        """Calls a payment off at the provider that nobody waits for; a donation without a payment gets a canceled one, which
+        refuses a late CreatePayment for ever. A repeat answers the same. Refuses one that has succeeded with
+        PAYMENT_STATE_CONFLICT; where the provider has not confirmed it yet, DEPENDENCY_UNAVAILABLE: the service goes on by
+        itself, ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,11 +35,15 @@ class PaymentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PaymentServiceAsyncStub: ...
     CreatePayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]
     """Records a payment and makes it ready at the provider. The idempotency key is the donation's id: a repeat returns the
-    same payment. Refuses an abandoned donation with PAYMENT_ABANDONED, a failing provider with PROVIDER_UNAVAILABLE.
+    same payment. Where the provider does not answer in time the client secret is empty; the service goes on by itself and
+    a repeat returns it later. Refuses an abandoned donation with PAYMENT_ABANDONED, other content for a known donation
+    with IDEMPOTENCY_KEY_REUSED.
     """
     AbandonPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.AbandonPaymentRequest, _payment_service_pb2.AbandonPaymentResponse]
-    """Ends a payment that nobody waits for, or leaves a tombstone that refuses it for ever. A repeat answers the same.
-    Refuses one that has succeeded with PAYMENT_STATE_CONFLICT.
+    """Calls a payment off at the provider that nobody waits for; a donation without a payment gets a canceled one, which
+    refuses a late CreatePayment for ever. A repeat answers the same. Refuses one that has succeeded with
+    PAYMENT_STATE_CONFLICT; where the provider has not confirmed it yet, DEPENDENCY_UNAVAILABLE: the service goes on by
+    itself, ask again.
     """
     GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]
     """Returns one payment with its attempts. Refuses an unknown or foreign id with PAYMENT_NOT_FOUND."""
@@ -69,11 +73,15 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.CreatePaymentResponse]  # type: ignore[assignment]
     """Records a payment and makes it ready at the provider. The idempotency key is the donation's id: a repeat returns the
-    same payment. Refuses an abandoned donation with PAYMENT_ABANDONED, a failing provider with PROVIDER_UNAVAILABLE.
+    same payment. Where the provider does not answer in time the client secret is empty; the service goes on by itself and
+    a repeat returns it later. Refuses an abandoned donation with PAYMENT_ABANDONED, other content for a known donation
+    with IDEMPOTENCY_KEY_REUSED.
     """
     AbandonPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.AbandonPaymentRequest, _payment_service_pb2.AbandonPaymentResponse]  # type: ignore[assignment]
-    """Ends a payment that nobody waits for, or leaves a tombstone that refuses it for ever. A repeat answers the same.
-    Refuses one that has succeeded with PAYMENT_STATE_CONFLICT.
+    """Calls a payment off at the provider that nobody waits for; a donation without a payment gets a canceled one, which
+    refuses a late CreatePayment for ever. A repeat answers the same. Refuses one that has succeeded with
+    PAYMENT_STATE_CONFLICT; where the provider has not confirmed it yet, DEPENDENCY_UNAVAILABLE: the service goes on by
+    itself, ask again.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.GetPaymentResponse]  # type: ignore[assignment]
     """Returns one payment with its attempts. Refuses an unknown or foreign id with PAYMENT_NOT_FOUND."""
@@ -105,7 +113,9 @@ class PaymentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.CreatePaymentResponse, _abc.Awaitable[_payment_service_pb2.CreatePaymentResponse]]:
         """Records a payment and makes it ready at the provider. The idempotency key is the donation's id: a repeat returns the
-        same payment. Refuses an abandoned donation with PAYMENT_ABANDONED, a failing provider with PROVIDER_UNAVAILABLE.
+        same payment. Where the provider does not answer in time the client secret is empty; the service goes on by itself and
+        a repeat returns it later. Refuses an abandoned donation with PAYMENT_ABANDONED, other content for a known donation
+        with IDEMPOTENCY_KEY_REUSED.
         """
 
     def AbandonPayment(
@@ -113,8 +123,10 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.AbandonPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.AbandonPaymentResponse, _abc.Awaitable[_payment_service_pb2.AbandonPaymentResponse]]:
-        """Ends a payment that nobody waits for, or leaves a tombstone that refuses it for ever. A repeat answers the same.
-        Refuses one that has succeeded with PAYMENT_STATE_CONFLICT.
+        """Calls a payment off at the provider that nobody waits for; a donation without a payment gets a canceled one, which
+        refuses a late CreatePayment for ever. A repeat answers the same. Refuses one that has succeeded with
+        PAYMENT_STATE_CONFLICT; where the provider has not confirmed it yet, DEPENDENCY_UNAVAILABLE: the service goes on by
+        itself, ask again.
         """
 
     def GetPayment(
