@@ -1,4 +1,6 @@
 """Owns the truth about money: payments, the double-entry ledger, the provider, reconciliation.
 
-Today it keeps the ledger, fed by the events of recorded donations. Whatever it has posted stays as it was posted.
+A payment is recorded before the provider hears of it, and ends where the provider's own facts put it: answers and webhooks,
+in any order, any number of times. The ledger is fed by payments and by the events of recorded donations; whatever it has
+posted stays as it was posted.
 """

@@ -7,10 +7,13 @@ from uuid import UUID
 
 import grpc
 from giving.payment.v1 import ledger_service_pb2 as messages
-from giving.payment.v1 import ledger_service_pb2_grpc
+from giving.payment.v1 import ledger_service_pb2_grpc, payment_service_pb2, payment_service_pb2_grpc
 
+from mesh.rpc.call import caller_identity, mark_replayed
 from payment_svc import convert
-from payment_svc.service import Ledger
+from payment_svc.service.ledger import Ledger
+from payment_svc.service.payments import Payments
+from payment_svc.service.webhooks import Webhooks
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -36,3 +39,47 @@ class LedgerApi(ledger_service_pb2_grpc.LedgerServiceServicer):
         """A recorded donation's entries are those of the batch postings that contain it."""
         entries = await self._ledger.list_entries(UUID(request.reference_id))
         return messages.ListEntriesResponse(entries=[convert.entry_message(entry) for entry in entries])
+
+
+class PaymentApi(payment_service_pb2_grpc.PaymentServiceServicer):
+    """PaymentService."""
+
+    def __init__(self, payments: Payments, webhooks: Webhooks) -> None:
+        self._payments = payments
+        self._webhooks = webhooks
+
+    async def CreatePayment(
+        self, request: payment_service_pb2.CreatePaymentRequest, context: Context
+    ) -> payment_service_pb2.CreatePaymentResponse:
+        payment, replayed = await self._payments.create_payment(request)
+        mark_replayed(replayed=replayed)
+        return payment_service_pb2.CreatePaymentResponse(
+            payment=convert.payment_message(payment), client_secret=payment.secret_to_confirm
+        )
+
+    async def AbandonPayment(
+        self, request: payment_service_pb2.AbandonPaymentRequest, context: Context
+    ) -> payment_service_pb2.AbandonPaymentResponse:
+        payment, replayed = await self._payments.abandon_payment(request)
+        mark_replayed(replayed=replayed)
+        return payment_service_pb2.AbandonPaymentResponse(payment=convert.payment_message(payment))
+
+    async def GetPayment(
+        self, request: payment_service_pb2.GetPaymentRequest, context: Context
+    ) -> payment_service_pb2.GetPaymentResponse:
+        payment = await self._payments.get_payment(UUID(request.payment_id), caller_identity())
+        return payment_service_pb2.GetPaymentResponse(payment=convert.payment_message(payment))
+
+    async def ListPayments(
+        self, request: payment_service_pb2.ListPaymentsRequest, context: Context
+    ) -> payment_service_pb2.ListPaymentsResponse:
+        payments, token = await self._payments.list_payments(request, caller_identity())
+        return payment_service_pb2.ListPaymentsResponse(
+            payments=[convert.payment_message(payment) for payment in payments], next_page_token=token
+        )
+
+    async def HandleProviderWebhook(
+        self, request: payment_service_pb2.HandleProviderWebhookRequest, context: Context
+    ) -> payment_service_pb2.HandleProviderWebhookResponse:
+        await self._webhooks.handle(request.body, request.signature)
+        return payment_service_pb2.HandleProviderWebhookResponse()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import grpc
@@ -19,16 +19,25 @@ from giving.payment.v1 import (
 
 from mesh.clock import Clock, SystemClock
 from mesh.events.api import DeadLetterApi
+from mesh.events.log import EventLog
 from mesh.parts import Parts, open_parts
 from mesh.postgres import load_queries
 from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
+from mesh.seal import Seal, key_from
 from mesh.tasks import background
-from payment_svc.api import LedgerApi
+from payment_svc.api import LedgerApi, PaymentApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
-from payment_svc.service import Ledger
-from payment_svc.store import LedgerStore
+from payment_svc.provider import Stripe, WebhookReader, open_stripe
+from payment_svc.reconciler import Reconciler
+from payment_svc.service.changes import Changes, Desk
+from payment_svc.service.ledger import Ledger
+from payment_svc.service.payments import Payments
+from payment_svc.service.webhooks import Webhooks
+from payment_svc.store.inbox import Inbox
+from payment_svc.store.ledger import LedgerStore
+from payment_svc.store.payments import PaymentStore
 
 SERVICE = "payment"
 MODULES = (
@@ -37,39 +46,65 @@ MODULES = (
     payment_operations_service_pb2,
     payment_service_pb2,
 )
+# Keys of Stripe's test mode; its events say `livemode: false`.
+TEST_KEYS = ("sk_test_", "rk_test_")
 DAILY_TABLES = ("event", "posting", "entry", "applied")
 
 
 @asynccontextmanager
 async def application(settings: Settings, clock: Clock | None = None) -> AsyncIterator[RunningServer]:
     """The payment service, serving while it is entered."""
-    async with open_parts(settings, service=SERVICE, package="payment_svc") as parts:
-        relay = parts.relay(settings)
-        books = _Books(parts, clock or SystemClock())
-        probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
+    async with open_parts(settings, service=SERVICE, package="payment_svc") as parts, _provider(settings) as provider:
+        books = _Books(parts, settings, provider, clock or SystemClock())
         async with (
-            background(relay.run, books.consumer.run, partial(parts.partitions.keep, DAILY_TABLES)),
-            serve(settings, modules=MODULES, register=books.register, probes=probes) as server,
+            background(*books.loops, partial(parts.partitions.keep, DAILY_TABLES)),
+            serve(settings, modules=MODULES, register=books.register, probes=books.probes) as server,
         ):
             yield server
+        # After the last call, before the connections go: what was asked of the provider gets its answer stored.
+        await books.reconciler.close(timeout_s=settings.grace_s)
+
+
+def _provider(settings: Settings) -> AbstractAsyncContextManager[Stripe]:
+    return open_stripe(
+        api_key=settings.stripe_api_key.get_secret_value(),
+        api_base=settings.stripe_api_base,
+    )
+
+
+def _reader(settings: Settings) -> WebhookReader:
+    secrets = [secret.get_secret_value() for secret in settings.stripe_webhook_secrets]
+    return WebhookReader(secrets=secrets, live=not settings.stripe_api_key.get_secret_value().startswith(TEST_KEYS))
 
 
 class _Books:
-    """The ledger, what feeds it, and what could not be fed."""
+    """Payments, the ledger, what feeds them, and what could not be fed."""
 
-    def __init__(self, parts: Parts, clock: Clock) -> None:
-        self.ledger = Ledger(database=parts.database, book=LedgerStore(parts.database, load_queries("payment_svc")))
+    def __init__(self, parts: Parts, settings: Settings, provider: Stripe, clock: Clock) -> None:
+        queries, database = load_queries("payment_svc"), parts.database
+        relay = parts.relay(settings)
+        postings = LedgerStore(database, queries)
+        payments = PaymentStore(database, queries)
+        inbox = Inbox(queries, Seal(key_from(settings.data_key.get_secret_value())))
+        changes = Changes(
+            payments=payments, postings=postings, waiting=inbox, log=EventLog(parts.event_queries), clock=clock
+        )
+        desk = Desk(database, payments, changes, clock, relay.wake)
+        self.ledger = Ledger(database=database, book=postings)
+        self.reconciler = Reconciler(desk, provider=provider)
+        self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox)
+        self.payments = Payments(desk, asking=self.reconciler, tokens=parts.tokens)
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
-        self.consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
+        consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
+        self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run)
+        self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
 
     def register(self, server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterApi(self.letters), server)
+        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(PaymentApi(self.payments, self.webhooks), server)
         # In the contract, not built yet: they answer NOT_IMPLEMENTED.
-        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(
-            payment_service_pb2_grpc.PaymentServiceServicer(), server
-        )
         payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
             payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer(), server
         )

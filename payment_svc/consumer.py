@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError
 from mesh.events.consumer import EventRefused
 from mesh.events.partitions import Partitions
 from payment_svc import convert
-from payment_svc.domain import DonationChange, PostingKind
-from payment_svc.service import Ledger
+from payment_svc.domain.ledger import DonationChange, PostingKind
+from payment_svc.service.ledger import Ledger
 
 DURABLE = "payment-ledger"
 SOURCE = "giving/donation"

@@ -8,13 +8,15 @@ from uuid import UUID
 from giving.common.v1.event_pb2 import Event
 from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1.event_pb2 import DonationChange as DonationChangeMessage
+from giving.payment.v1 import event_pb2, payment_pb2
 from giving.payment.v1 import ledger_service_pb2 as messages
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import InvalidArgument
 from mesh.events.consumer import day_of
 from mesh.money import Money
-from payment_svc.domain import DonationChange, Entry, PostingKind, Verification, Violation
+from payment_svc.domain.ledger import DonationChange, Entry, PostingKind, Verification, Violation
+from payment_svc.domain.payments import Attempt, Payment
 from payment_svc.ledger import BIGINT_MAX, BIGINT_MIN
 
 
@@ -89,3 +91,68 @@ def entry_message(entry: Entry) -> messages.Entry:
         amount=money_message(entry.amount),
         create_time=create_time,
     )
+
+
+def money_from(message: MoneyMessage) -> Money:
+    return Money(message.minor_units, message.currency)
+
+
+def _timestamp(time: datetime.datetime | None) -> Timestamp | None:
+    if time is None:
+        return None
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
+
+
+def payment_message(payment: Payment) -> payment_pb2.Payment:
+    currency = payment.amount.currency
+    return payment_pb2.Payment(
+        payment_id=str(payment.id),
+        charity_id=str(payment.charity_id),
+        donation_id=str(payment.donation_id),
+        state=payment_pb2.Payment.State.ValueType(payment.state),
+        amount=money_message(payment.amount),
+        captured=MoneyMessage(minor_units=payment.captured, currency=currency),
+        refunded=MoneyMessage(minor_units=payment.refunded, currency=currency),
+        disputed=MoneyMessage(minor_units=payment.disputed, currency=currency),
+        provider_id=payment.provider_id,
+        attempts=[_attempt_message(attempt) for attempt in payment.attempts],
+        version=payment.version,
+        create_time=_timestamp(payment.create_time),
+        update_time=_timestamp(payment.update_time),
+        next_attempt_time=_timestamp(payment.next_attempt_time),
+        failure_code=payment.failure_code,
+        manual_capture=payment.manual_capture,
+    )
+
+
+def _attempt_message(attempt: Attempt) -> payment_pb2.Attempt:
+    return payment_pb2.Attempt(
+        attempt_id=str(attempt.id),
+        outcome=payment_pb2.Attempt.Outcome.ValueType(attempt.outcome),
+        provider_code=attempt.code,
+        create_time=_timestamp(attempt.create_time),
+        end_time=_timestamp(attempt.end_time),
+        kind=payment_pb2.Attempt.Kind.ValueType(attempt.kind),
+        provider_id=attempt.charge_id,
+    )
+
+
+def payment_changed(payment: Payment, *, before: Payment) -> event_pb2.PaymentChanged:
+    """What an event says of a payment: cumulative, before and after."""
+    return event_pb2.PaymentChanged(
+        payment_id=str(payment.id),
+        donation_id=str(payment.donation_id),
+        charity_id=str(payment.charity_id),
+        currency=payment.amount.currency,
+        state=payment_pb2.Payment.State.ValueType(payment.state),
+        before=_tally(before),
+        after=_tally(payment),
+        provider_code=payment.failure_code,
+        closed=payment.closed,
+    )
+
+
+def _tally(payment: Payment) -> event_pb2.PaymentTally:
+    return event_pb2.PaymentTally(captured=payment.captured, refunded=payment.refunded, disputed=payment.disputed)

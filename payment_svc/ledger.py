@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from uuid import UUID
 
 from mesh.money import Money
-from payment_svc.domain import Account, Batch, DonationChange, Line, Posting, PostingKind
+from payment_svc.domain.ledger import Account, Batch, DonationChange, Line, Posting, PostingKind
+from payment_svc.domain.payments import Payment
 
 BIGINT_MAX = 2**63 - 1
 BIGINT_MIN = -(2**63)
 
-# kind → (debited, credited): a checkout holds what it has charged, and we owe it to the campaign.
+# kind → (debited, credited): a checkout or the provider holds what was charged, and we owe it to the campaign.
 SIDES: Mapping[PostingKind, tuple[Account, Account]] = {
+    PostingKind.CAPTURED: (Account.PROVIDER_CLEARING, Account.CAMPAIGN_PAYABLE),
     PostingKind.RECORDED: (Account.EXTERNAL_CLEARING, Account.CAMPAIGN_PAYABLE),
     PostingKind.RECORDED_REVERSAL: (Account.CAMPAIGN_PAYABLE, Account.EXTERNAL_CLEARING),
 }
@@ -45,6 +48,12 @@ def batch_postings(changes: Iterable[DonationChange], *, ids: Mapping[Batch, UUI
     for change in changes:
         sums[batch_of(change)] += change.amount.minor_units
     return [_posting(ids[batch], batch, sums[batch]) for batch in sorted(sums) if sums[batch]]
+
+
+def payment_posting(posting_id: UUID, payment: Payment, *, kind: PostingKind, minor_units: int) -> Posting:
+    """What one payment's growth is posted as."""
+    batch = Batch(payment.charity_id, payment.campaign_id, payment.amount.currency, kind)
+    return replace(_posting(posting_id, batch, minor_units), payment_id=payment.id)
 
 
 def _posting(posting_id: UUID, batch: Batch, total: int) -> Posting:

@@ -11,9 +11,9 @@ RETURNING event_id;
 
 -- name: insert_postings
 -- Headers of postings; their entries follow in the same transaction.
-INSERT INTO posting (id, charity_id, campaign_id, kind, source)
-SELECT i.id, i.charity_id, i.campaign_id, i.kind, $5
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) AS i (id, charity_id, campaign_id, kind);
+INSERT INTO posting (id, charity_id, campaign_id, kind, payment_id, source)
+SELECT i.id, i.charity_id, i.campaign_id, i.kind, i.payment_id, $6
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[]) AS i (id, charity_id, campaign_id, kind, payment_id);
 
 -- name: insert_entries
 -- All lines of all postings at once: a statement carries whole postings.
@@ -56,13 +56,152 @@ WHERE account = $1 AND ($2::timestamptz IS NULL OR (day <= ($2 AT TIME ZONE 'utc
 GROUP BY currency
 ORDER BY currency;
 
--- name: entries_of_donation
--- The entries of the postings that contain a donation, oldest first.
+-- name: entries_of_reference
+-- The entries of a donation or payment, oldest first: of the batch postings that contain a recorded donation, and of the
+-- postings of a payment.
 SELECT e.posting_id, e.account, e.campaign_id, e.currency, e.amount, e.create_time
-FROM (SELECT DISTINCT posting_day, posting_id FROM applied WHERE donation_id = $1) AS a
-JOIN entry e ON e.day = a.posting_day AND e.posting_id = a.posting_id
+FROM (SELECT a.posting_day AS day, a.posting_id AS id FROM applied a WHERE a.donation_id = $1
+      UNION
+      SELECT p.day, p.id FROM posting p
+      WHERE p.payment_id IN (SELECT id FROM payment WHERE id = $1 UNION ALL SELECT id FROM payment WHERE donation_id = $1)
+     ) AS linked
+JOIN entry e ON e.day = linked.day AND e.posting_id = linked.id
 ORDER BY e.create_time, e.posting_id, e.line;
 
 -- name: read_at_length
 -- Verification and balances sum everything that was ever posted, which outlasts the role's 3 s; their methods end at 60 s.
 SET LOCAL statement_timeout = '55s';
+
+-- name: insert_payment
+-- Records a payment with its first attempt unless its donation has one. No row: it has. $5: a payment that ends before it
+-- began, which leaves nothing to be done at the provider.
+WITH recorded AS (
+  INSERT INTO payment (id, charity_id, campaign_id, donation_id, request_digest, state, currency, amount, manual_capture,
+                       canceled, next_attempt_time, leased_until, version, actor, correlation_id, create_time, update_time)
+  VALUES ($1, $2, $3, $4, $6, $7, $8, $9, $10, $5, $11, $12, 1, $13, $14, $15, $15)
+  ON CONFLICT (donation_id, charity_id) DO NOTHING
+  RETURNING id
+), attempted AS (
+  INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, create_time)
+  SELECT $16, $2, recorded.id, 1, 1, $15 FROM recorded WHERE NOT $5
+)
+SELECT id FROM recorded;
+
+-- name: payment
+-- One payment.
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
+       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
+       unwanted, next_attempt_time, version, create_time, update_time
+FROM payment WHERE id = $1;
+
+-- name: payment_for_update
+-- One payment, locked until its change is committed.
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
+       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
+       unwanted, next_attempt_time, version, create_time, update_time
+FROM payment WHERE id = $1 FOR UPDATE;
+
+-- name: payment_of_donation
+-- The payment of a donation.
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
+       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
+       unwanted, next_attempt_time, version, create_time, update_time
+FROM payment WHERE donation_id = $1 AND charity_id = $2;
+
+-- name: payment_of_intent
+-- The payment of the provider's intent, locked until its change is committed.
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
+       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
+       unwanted, next_attempt_time, version, create_time, update_time
+FROM payment WHERE provider_id = $1 FOR UPDATE;
+
+-- name: unproven_payment_of_donation
+-- The payment of a donation whose intent may have been made without our learning its id, locked until its change is
+-- committed.
+SELECT p.id, p.charity_id, p.campaign_id, p.donation_id, p.request_digest, p.currency, p.amount, p.captured, p.refunded,
+       p.disputed, p.manual_capture, p.provider_id, p.client_secret, p.progress_second, p.progress_status, p.progress_code,
+       p.canceled, p.refused, p.unwanted, p.next_attempt_time, p.version, p.create_time, p.update_time
+FROM payment p
+WHERE p.donation_id = $1 AND p.provider_id IS NULL
+  AND EXISTS (SELECT FROM attempt a
+              WHERE a.payment_id = p.id AND a.charity_id = p.charity_id AND a.kind = 1 AND a.outcome = 4)
+FOR UPDATE;
+
+-- name: payments_of_charity
+-- A page of a charity's payments, newest first, before an id.
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
+       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
+       unwanted, next_attempt_time, version, create_time, update_time
+FROM payment WHERE charity_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
+
+-- name: attempts
+-- The attempts of payments.
+SELECT payment_id, id, kind, outcome, charge_id, captured, second, code, calls, last_call_time, saved, create_time, end_time
+FROM attempt WHERE payment_id = ANY ($1) ORDER BY kind, second, charge_id;
+
+-- name: update_payment
+-- Stores what is known of a payment after a change, and lets go of it.
+UPDATE payment
+SET state = $3, captured = $4, refunded = $5, disputed = $6, provider_id = $7, client_secret = $8, progress_second = $9,
+    progress_status = $10, progress_code = $11, canceled = $12, refused = $13, unwanted = $14, next_attempt_time = $15,
+    leased_until = NULL, version = $16, actor = $17, correlation_id = coalesce(nullif($18, ''), correlation_id),
+    update_time = $19
+WHERE id = $1 AND charity_id = $2;
+
+-- name: schedule_payment
+-- Says when the provider is asked next, where nothing else is new, and lets go of the payment.
+UPDATE payment SET next_attempt_time = $3, leased_until = NULL WHERE id = $1 AND charity_id = $2;
+
+-- name: insert_attempt
+-- A charge that was not known, or a call that is about to be made.
+INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, charge_id, captured, second, code, create_time, end_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: update_attempt
+-- What became of an attempt.
+UPDATE attempt SET outcome = $3, captured = $4, second = $5, code = $6, saved = $7, end_time = $8
+WHERE id = $1 AND charity_id = $2;
+
+-- name: claim_payment
+-- Takes a payment for one asking of the provider. No row: somebody else holds it.
+UPDATE payment SET leased_until = $3
+WHERE id = $1 AND (leased_until IS NULL OR leased_until <= $2)
+RETURNING id;
+
+-- name: claim_due
+-- Takes payments that are due, oldest first, for one asking of the provider each.
+UPDATE payment p SET leased_until = $2
+FROM (SELECT id, charity_id FROM payment
+      WHERE next_attempt_time <= $1 AND (leased_until IS NULL OR leased_until <= $1)
+      ORDER BY next_attempt_time LIMIT $3 FOR UPDATE SKIP LOCKED) AS due
+WHERE p.id = due.id AND p.charity_id = due.charity_id
+RETURNING p.id;
+
+-- name: count_call
+-- Notes that the provider is about to be asked.
+UPDATE attempt SET calls = calls + 1, last_call_time = $3 WHERE id = $1 AND charity_id = $2;
+
+-- name: insert_provider_event
+-- Stores a verified webhook, each id once for ever. No row: it came before.
+INSERT INTO provider_event (event_id, type, intent_id, state, reason, next_attempt_time, body, signature, provider_time,
+                            create_time, update_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+ON CONFLICT (event_id) DO NOTHING
+RETURNING event_id;
+
+-- name: settle_provider_event
+-- Says where a stored webhook stands.
+UPDATE provider_event
+SET state = $2, reason = $3, next_attempt_time = $4, attempts = attempts + 1, update_time = $5
+WHERE event_id = $1;
+
+-- name: parked_provider_event
+-- One parked webhook that is due, locked until its change is committed.
+SELECT event_id, body, attempts, create_time
+FROM provider_event WHERE state = 2 AND next_attempt_time <= $1
+ORDER BY next_attempt_time LIMIT 1 FOR UPDATE SKIP LOCKED;
+
+-- name: hasten_parked
+-- What waited for an intent that is known now is due at once, but for what is being looked at this moment.
+UPDATE provider_event SET next_attempt_time = $2
+WHERE event_id IN (SELECT event_id FROM provider_event WHERE state = 2 AND intent_id = $1 FOR UPDATE SKIP LOCKED);

@@ -9,3 +9,19 @@ from mesh.errors import Refusal
 
 class AccountNotFound(Refusal):
     reason = error_pb2.ERROR_REASON_ACCOUNT_NOT_FOUND
+
+
+class PaymentNotFound(Refusal):
+    reason = error_pb2.ERROR_REASON_PAYMENT_NOT_FOUND
+
+
+class PaymentStateConflict(Refusal):
+    reason = error_pb2.ERROR_REASON_PAYMENT_STATE_CONFLICT
+
+
+class PaymentAbandoned(Refusal):
+    reason = error_pb2.ERROR_REASON_PAYMENT_ABANDONED
+
+
+class WebhookUnverified(Refusal):
+    reason = error_pb2.ERROR_REASON_WEBHOOK_UNVERIFIED

@@ -11,8 +11,8 @@ from cli.servers.postgres import Postgres
 from mesh.events.partitions import Partitions
 from mesh.postgres import Database, load_queries, open_database
 from payment_svc.consumer import RecordedDonations
-from payment_svc.service import Ledger
-from payment_svc.store import LedgerStore
+from payment_svc.service.ledger import Ledger
+from payment_svc.store.ledger import LedgerStore
 from tests.support.schemas import Schemas, make_database
 
 

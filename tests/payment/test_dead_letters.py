@@ -23,7 +23,7 @@ from mesh.pages import PageTokens
 from mesh.postgres import Database, load_queries, open_database
 from mesh.tasks import cancel
 from payment_svc.consumer import DURABLE, RecordedDonations
-from payment_svc.service import Ledger
+from payment_svc.service.ledger import Ledger
 from tests.payment.conftest import make_handler, make_ledger
 from tests.support.donation_events import Giver, poison
 from tests.support.mesh import fresh_key

@@ -15,7 +15,7 @@ from mesh.events.consumer import EventRefused
 from mesh.money import Money
 from mesh.postgres import Database
 from payment_svc.consumer import RecordedDonations
-from payment_svc.service import Ledger
+from payment_svc.service.ledger import Ledger
 from tests.support.donation_events import Giver, donation_id_of, make_event, poison
 
 

@@ -191,6 +191,6 @@ async def test_killed_between_the_entries_of_a_posting_nothing_is_visible(
 
 @pytest.mark.requirement("LED-2")
 async def test_every_account_of_the_chart_exists(service: asyncpg.Connection) -> None:
-    from payment_svc.domain import Account  # noqa: PLC0415
+    from payment_svc.domain.ledger import Account  # noqa: PLC0415
 
     assert {row["code"] for row in await service.fetch("SELECT code FROM account")} == set(Account)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.money import Money
-from payment_svc.domain import Account, Batch, DonationChange, Line, Posting, PostingKind
+from payment_svc.domain.ledger import Account, Batch, DonationChange, Line, Posting, PostingKind
 from payment_svc.ledger import BIGINT_MAX, AmountOutOfRange, batch_of, batch_postings, owed_delta
 
 CHARITY, CAMPAIGN = UUID(int=1), UUID(int=2)

@@ -14,9 +14,9 @@ from cli.servers.postgres import Postgres
 from mesh.money import Money
 from mesh.postgres import Database, open_database
 from payment_svc.consumer import RecordedDonations
-from payment_svc.domain import Violation
+from payment_svc.domain.ledger import Violation
 from payment_svc.refusals import AccountNotFound
-from payment_svc.service import Ledger
+from payment_svc.service.ledger import Ledger
 from tests.payment.conftest import make_handler, make_ledger
 from tests.support.donation_events import Giver
 from tests.support.schemas import make_database

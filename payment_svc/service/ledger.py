@@ -10,7 +10,7 @@ from uuid import UUID
 from mesh.ids import new_id
 from mesh.money import Money
 from mesh.postgres import Connection, Database
-from payment_svc.domain import Batch, DonationChange, Entry, Posting, Verification
+from payment_svc.domain.ledger import Batch, DonationChange, Entry, Posting, Verification
 from payment_svc.ledger import batch_of, batch_postings
 from payment_svc.refusals import AccountNotFound
 
@@ -41,7 +41,7 @@ class LedgerBook(Protocol):
         """One amount per currency."""
         ...
 
-    async def entries_of(self, donation_id: UUID) -> list[Entry]:
+    async def entries_of(self, reference_id: UUID) -> list[Entry]:
         """Oldest first."""
         ...
 
@@ -87,10 +87,10 @@ class Ledger:
             raise AccountNotFound("no such account", account=account)
         return await self._book.balances(account, campaign_id=campaign_id, as_of=as_of)
 
-    async def list_entries(self, donation_id: UUID) -> list[Entry]:
-        """Entries of the postings that contain the donation.
+    async def list_entries(self, reference_id: UUID) -> list[Entry]:
+        """Entries of the postings of a donation or payment.
 
         Recorded donations are posted in batches, one posting for all gifts to a campaign that arrived together: the amounts
         are the batch's. Which part of them is the donation's own stands in the column `delta` of `applied`.
         """
-        return await self._book.entries_of(donation_id)
+        return await self._book.entries_of(reference_id)

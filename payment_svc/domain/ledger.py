@@ -29,6 +29,7 @@ class PostingKind(enum.StrEnum):
 
     RECORDED = "recorded"
     RECORDED_REVERSAL = "recorded_reversal"
+    CAPTURED = "captured"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +65,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """Lines that sum to zero per currency."""
+    """Lines that sum to zero per currency; `payment_id` where it is one payment's."""
 
     id: UUID
     charity_id: UUID
     campaign_id: UUID
     kind: PostingKind
     lines: tuple[Line, ...]
+    payment_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

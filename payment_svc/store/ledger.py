@@ -10,7 +10,7 @@ from uuid import UUID
 
 from mesh.money import Money
 from mesh.postgres import Connection, Database, fetch_one
-from payment_svc.domain import Batch, DonationChange, Entry, Posting, Verification, Violation
+from payment_svc.domain.ledger import Batch, DonationChange, Entry, Posting, Verification, Violation
 from payment_svc.ledger import batch_of, owed_delta
 
 # The driver's own bound, a little above that of `read_at_length`: the database's answer says more.
@@ -44,7 +44,9 @@ class LedgerStore:
 
     async def insert(self, connection: Connection, postings: Sequence[Posting], *, source: str) -> None:
         """Writes whole postings: all headers, then all entries in one statement."""
-        headers = [(posting.id, posting.charity_id, posting.campaign_id, posting.kind) for posting in postings]
+        headers = [
+            (posting.id, posting.charity_id, posting.campaign_id, posting.kind, posting.payment_id) for posting in postings
+        ]
         entries = [row for posting in postings for row in _entry_rows(posting)]
         await connection.execute(self._queries["insert_postings"], *_columns(headers), source)
         await connection.execute(self._queries["insert_entries"], *_columns(entries))
@@ -69,10 +71,10 @@ class LedgerStore:
             found = await connection.fetch(query, *asked, timeout=_READ_ALL_S)
         return [Money(record["balance"], record["currency"]) for record in found]
 
-    async def entries_of(self, donation_id: UUID) -> list[Entry]:
-        """The entries of the postings that contain a donation, oldest first."""
+    async def entries_of(self, reference_id: UUID) -> list[Entry]:
+        """The entries of the postings of a donation or payment, oldest first."""
         async with self._database.connection() as connection:
-            found = await connection.fetch(self._queries["entries_of_donation"], donation_id)
+            found = await connection.fetch(self._queries["entries_of_reference"], reference_id)
         return [_entry(record) for record in found]
 
     @asynccontextmanager

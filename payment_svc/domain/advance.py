@@ -1,0 +1,155 @@
+"""The one way in which a payment moves: a pure function of what it was and of a fact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from payment_svc.domain.facts import CallUnproven, ChargeSeen, Contradiction, Fact, IntentRefused, IntentSeen, Unwanted
+from payment_svc.domain.payments import Attempt, AttemptKind, IntentStatus, Outcome, Payment
+
+# A card that was declined so often on one intent is being tested, or will not work.
+DECLINES_MAX = 3
+
+
+def advance(payment: Payment, fact: Fact) -> Payment:
+    """The payment after the fact; the same payment where the fact says nothing new. Version and times stay as they are.
+
+    Raises:
+        Contradiction: the fact cannot be true of this payment.
+    """
+    after = _with_consequences(_RULES[type(fact)](payment, fact))
+    return replace(after, attempts=tuple(sorted(after.attempts, key=_place)))
+
+
+def _place(attempt: Attempt) -> tuple[int, int, str]:
+    return attempt.kind, attempt.second, attempt.charge_id
+
+
+def _intent_seen(payment: Payment, fact: IntentSeen) -> Payment:
+    _demand_own(payment, fact)
+    after = replace(
+        payment,
+        provider_id=fact.provider_id,
+        client_secret=payment.client_secret or fact.client_secret,
+        progress=max(payment.progress or fact.progress, fact.progress),
+        captured=max(payment.captured, _bounded(payment, fact.captured)),
+        canceled=payment.canceled or fact.progress.status is IntentStatus.CANCELED,
+        # What is seen outweighs what had been concluded from silence.
+        refused=False,
+        attempts=tuple(map(_made, payment.attempts)),
+    )
+    return _charge_seen(after, fact.charge) if fact.charge else after
+
+
+def _made(attempt: Attempt) -> Attempt:
+    if attempt.kind is not AttemptKind.CREATE_INTENT:
+        return attempt
+    return replace(attempt, outcome=Outcome.SUCCEEDED, code="", saved=False)
+
+
+def _demand_own(payment: Payment, fact: IntentSeen) -> None:
+    if payment.provider_id not in ("", fact.provider_id):
+        raise Contradiction("another intent claims this payment")
+    if fact.amount != payment.amount:
+        raise Contradiction("the intent's amount or currency is not the payment's")
+    if fact.donation_id not in ("", str(payment.donation_id)):
+        raise Contradiction("the intent's metadata name another donation")
+
+
+def _bounded(payment: Payment, captured: int) -> int:
+    if not 0 <= captured <= payment.amount.minor_units:
+        raise Contradiction("more was captured than was asked for")
+    return captured
+
+
+def _charge_seen(payment: Payment, fact: ChargeSeen) -> Payment:
+    if fact.amount != payment.amount:
+        raise Contradiction("the charge's amount or currency is not the payment's")
+    known = {charge.charge_id: charge for charge in payment.calls(AttemptKind.CHARGE)}
+    merged = _merged(known.get(fact.charge_id), fact)
+    known[fact.charge_id] = merged
+    if sum(charge.outcome is Outcome.SUCCEEDED for charge in known.values()) > 1:
+        raise Contradiction("a second charge succeeded on the same intent")
+    calls = [attempt for attempt in payment.attempts if attempt.kind is not AttemptKind.CHARGE]
+    captured = max(payment.captured, _bounded(payment, merged.captured))
+    return replace(payment, attempts=(*calls, *known.values()), captured=captured)
+
+
+# A charge moves from left to right only.
+_CERTAINTY = (Outcome.PENDING, Outcome.REFUSED, Outcome.SUCCEEDED)
+
+
+def _merged(known: Attempt | None, fact: ChargeSeen) -> Attempt:
+    seen = Attempt(
+        None, AttemptKind.CHARGE, fact.outcome, fact.charge_id, code=fact.code, captured=fact.captured, second=fact.second
+    )
+    if known is None:
+        return seen
+    surer = max(known, seen, key=lambda charge: (_CERTAINTY.index(charge.outcome), charge.code))
+    return replace(
+        known,
+        outcome=surer.outcome,
+        code=surer.code,
+        captured=max(known.captured, seen.captured),
+        second=min(known.second, seen.second),
+    )
+
+
+def _intent_refused(payment: Payment, fact: IntentRefused) -> Payment:
+    if payment.provider_id:
+        # It is there after all: what was seen outweighs what was concluded.
+        return payment
+    return replace(
+        payment,
+        refused=True,
+        attempts=_ended(payment.attempts, AttemptKind.CREATE_INTENT, Outcome.REFUSED, code=fact.code),
+    )
+
+
+def _call_unproven(payment: Payment, fact: CallUnproven) -> Payment:
+    return replace(
+        payment,
+        attempts=tuple(
+            replace(attempt, outcome=Outcome.UNKNOWN, saved=attempt.saved or fact.saved)
+            if attempt.kind is fact.kind and attempt.outcome in _OPEN
+            else attempt
+            for attempt in payment.attempts
+        ),
+    )
+
+
+_OPEN = (Outcome.PENDING, Outcome.UNKNOWN)
+
+
+def _ended(attempts: tuple[Attempt, ...], kind: AttemptKind, outcome: Outcome, *, code: str = "") -> tuple[Attempt, ...]:
+    return tuple(
+        replace(attempt, outcome=outcome, code=code) if attempt.kind is kind and attempt.outcome in _OPEN else attempt
+        for attempt in attempts
+    )
+
+
+def _unwanted(payment: Payment, _: Unwanted) -> Payment:
+    return replace(payment, unwanted=True)
+
+
+_RULES: Mapping[type[Fact], Callable[[Payment, Any], Payment]] = {
+    IntentSeen: _intent_seen,
+    ChargeSeen: _charge_seen,
+    IntentRefused: _intent_refused,
+    CallUnproven: _call_unproven,
+    Unwanted: _unwanted,
+}
+
+
+def _with_consequences(payment: Payment) -> Payment:
+    """Too many declines end the intent; an intent that is to end gets a call of its own; a closed payment needs none."""
+    if payment.closed:
+        outcome = Outcome.SUCCEEDED if payment.canceled else Outcome.REFUSED
+        return replace(payment, attempts=_ended(payment.attempts, AttemptKind.CANCEL_INTENT, outcome))
+    unwanted = payment.unwanted or len(payment.declines()) >= DECLINES_MAX
+    if not unwanted or payment.calls(AttemptKind.CANCEL_INTENT):
+        return replace(payment, unwanted=unwanted)
+    cancel = Attempt(None, AttemptKind.CANCEL_INTENT, Outcome.PENDING)
+    return replace(payment, unwanted=True, attempts=(*payment.attempts, cancel))

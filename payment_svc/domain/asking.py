@@ -1,0 +1,47 @@
+"""What the provider has to be asked next, and when."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+
+from payment_svc.domain.payments import Attempt, AttemptKind, Payment
+
+
+class Step(enum.Enum):
+    """What is to be done at the provider next."""
+
+    CREATE = enum.auto()
+    LOOK_UP = enum.auto()
+    CANCEL = enum.auto()
+
+
+# The provider forgets an idempotency key after a day; past this a call is never repeated, only looked up.
+KEY_LIFE = datetime.timedelta(hours=23)
+# The provider's search shows an object within a minute, in trouble later. What it does not show after this is not there.
+SEARCH_TRUSTED_AFTER = datetime.timedelta(minutes=10)
+# When an unproven call is asked about again.
+ASK_AFTER = tuple(
+    datetime.timedelta(seconds=seconds) for seconds in (30, 2 * 60, 10 * 60, 60 * 60, 6 * 60 * 60, 24 * 60 * 60)
+)
+
+
+def next_step(payment: Payment, *, now: datetime.datetime) -> Step | None:
+    """What the provider has to be asked; None where nothing is open."""
+    if payment.closed:
+        return None
+    if payment.provider_id:
+        return Step.CANCEL if payment.unwanted else None
+    (call,) = payment.calls(AttemptKind.CREATE_INTENT)
+    expired = call.create_time is not None and now - call.create_time >= KEY_LIFE
+    return Step.LOOK_UP if call.saved or expired else Step.CREATE
+
+
+def absent_for_sure(call: Attempt, *, now: datetime.datetime) -> bool:
+    """Whether an intent that a look-up did not find was never made."""
+    return call.last_call_time is not None and now - call.last_call_time >= SEARCH_TRUSTED_AFTER
+
+
+def ask_again_at(call: Attempt, *, now: datetime.datetime) -> datetime.datetime:
+    """When the provider is asked about an unproven call next."""
+    return now + ASK_AFTER[min(max(call.calls, 1), len(ASK_AFTER)) - 1]

@@ -1,0 +1,63 @@
+"""The provider's webhooks: what they say, and where each stands."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from dataclasses import dataclass
+
+from payment_svc.domain.facts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEvent:
+    """A verified webhook. `fact` is None where it says nothing about a payment; `intent_id` is what it is about.
+
+    `foreign`: of another account; `flaw`: what it says about a payment cannot be read.
+    """
+
+    event_id: str
+    type: str
+    time: datetime.datetime
+    intent_id: str
+    donation_id: str
+    fact: Fact | None
+    foreign: bool
+    flaw: str = ""
+
+
+class WebhookRefused(Exception):  # noqa: N818 - named for the fact
+    """Nothing proves that it is the provider's; why is nobody's business."""
+
+
+class EventState(enum.IntEnum):
+    """Numbers of the contract."""
+
+    APPLIED = 1
+    PARKED = 2
+    QUARANTINED = 3
+    SKIPPED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a webhook stands, why, and when it is looked at again."""
+
+    state: EventState
+    reason: str = ""
+    next_attempt_time: datetime.datetime | None = None
+
+
+APPLIED = Place(EventState.APPLIED)
+# What is about something unknown is looked at again: our own answer may be a moment behind the provider's webhook.
+PARKED_AFTER = tuple(datetime.timedelta(seconds=seconds) for seconds in (0.5, 1, 2, 5, 15, 60, 300, 1800, 3600))
+# As long as the provider itself would go on delivering it.
+PARKED_FOR = datetime.timedelta(days=3)
+
+
+def parked(*, attempts: int, since: datetime.datetime, now: datetime.datetime) -> Place:
+    """The place of a webhook about something that is still unknown after so many looks."""
+    if now - since >= PARKED_FOR:
+        return Place(EventState.QUARANTINED, "what it is about has been unknown for three days")
+    wait = PARKED_AFTER[min(attempts, len(PARKED_AFTER)) - 1]
+    return Place(EventState.PARKED, "what it is about is not known yet", now + wait)

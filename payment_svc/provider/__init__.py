@@ -1,0 +1,10 @@
+"""Stripe, through the official SDK only: what we ask, what an answer proves, whether a webhook is Stripe's.
+
+What the provider shows becomes facts of the domain; what an error proves is one of: refused, unproven, not reached. A
+failure and a lost answer are never the same.
+"""
+
+from payment_svc.provider.calls import Stripe, open_stripe
+from payment_svc.provider.webhooks import WebhookReader
+
+__all__ = ["Stripe", "WebhookReader", "open_stripe"]

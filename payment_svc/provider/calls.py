@@ -1,0 +1,154 @@
+"""Our calls to Stripe, and what their answers prove."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import stripe
+import structlog
+
+from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refused, Seen, Unproven
+from payment_svc.domain.facts import IntentSeen
+from payment_svc.domain.payments import Payment
+from payment_svc.provider.shapes import intent_seen
+
+# A call with all its repetitions ends here; the caller's own patience is shorter.
+CALL_S = 20.0
+# One request of it.
+_REQUEST_S = 8.0
+# Repetitions under the same idempotency key, by the SDK: after a broken connection, 409 and 5xx.
+_RETRIES = 2
+_log = structlog.get_logger()
+
+
+class Stripe:
+    """The provider."""
+
+    def __init__(self, client: stripe.StripeClient) -> None:
+        self._intents = client.v1.payment_intents
+
+    async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
+        """Makes the intent, unconfirmed. A repeat with the same attempt gives the same intent, within a day."""
+        params: Any = {
+            "amount": payment.amount.minor_units,
+            "currency": payment.amount.currency.lower(),
+            "automatic_payment_methods": {"enabled": True},
+            "capture_method": "manual" if payment.manual_capture else "automatic",
+            "metadata": {
+                "donation_id": str(payment.donation_id),
+                "payment_id": str(payment.id),
+                "campaign_id": str(payment.campaign_id),
+                "charity_id": str(payment.charity_id),
+            },
+        }
+        return await self._asked(lambda: self._intents.create_async(params, {"idempotency_key": _key(attempt_id)}))
+
+    async def cancel_intent(self, provider_id: str, *, attempt_id: UUID, again: int = 0) -> Answer:
+        """Calls the intent off. Refused where it has ended otherwise: `intent` says how.
+
+        `again` makes another key where the provider keeps a failure under the first one; to cancel twice is to cancel once.
+        """
+        params: Any = {"cancellation_reason": "abandoned"}
+        return await self._asked(
+            lambda: self._intents.cancel_async(provider_id, params, {"idempotency_key": _key(attempt_id, again=again)})
+        )
+
+    async def find_intent(self, payment: Payment) -> Found:
+        """Looks for an intent of this payment by our own metadata."""
+        query: Any = {"query": f"metadata['payment_id']:'{payment.id}'", "limit": 1, "expand": ["data.latest_charge"]}
+        try:
+            async with asyncio.timeout(CALL_S):
+                page = await self._intents.search_async(query)
+        except Exception as error:  # noqa: BLE001 - whatever broke, nothing is proven
+            answer = _outcome_of(error)
+            return answer if isinstance(answer, NotReached) else Unproven()
+        found = [intent_seen(intent.to_dict(), second=_second_of(page)) for intent in page.data]
+        return Seen(found[0]) if found else Absent()
+
+    async def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Answer:
+        answer = await _answer_to(ask)
+        if isinstance(answer, Unproven) and answer.unreadable:
+            # It was done and its answer spoilt on the way: the same key brings the same answer again.
+            answer = await _answer_to(ask)
+        return answer
+
+
+async def _answer_to(ask: Callable[[], Awaitable[Any]]) -> Answer:
+    try:
+        async with asyncio.timeout(CALL_S):
+            intent = await ask()
+    except Exception as error:  # noqa: BLE001 - every failure is classified, none is let through
+        return _outcome_of(error)
+    try:
+        return Seen(intent_seen(intent.to_dict(), second=_second_of(intent)))
+    except (ValueError, KeyError, TypeError) as error:
+        _log.error("the provider's answer is no intent", exc_info=error)
+        return Unproven(unreadable=True)
+
+
+@asynccontextmanager
+async def open_stripe(*, api_key: str, api_base: str) -> AsyncIterator[Stripe]:
+    """The provider, or the sandbox at `api_base`; closes its connections."""
+    http_client = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=_REQUEST_S))
+    bases: Any = {"api": api_base} if api_base else {}
+    client = stripe.StripeClient(
+        api_key,
+        http_client=http_client,
+        base_addresses=bases,
+        max_network_retries=_RETRIES,
+        stripe_version=stripe.api_version,
+    )
+    try:
+        yield Stripe(client)
+    finally:
+        await http_client.close_async()  # type: ignore[no-untyped-call]
+
+
+def _key(attempt_id: UUID, *, again: int = 0) -> str:
+    return f"giving-{attempt_id}-{again}" if again else f"giving-{attempt_id}"
+
+
+def _outcome_of(error: Exception) -> Refused | Unproven | NotReached:
+    """What an error of a call proves."""
+    if isinstance(error, stripe.RateLimitError | stripe.AuthenticationError | stripe.PermissionError):
+        _log.warning("the provider turned us away", error=type(error).__name__)
+        return NotReached()
+    if isinstance(error, stripe.InvalidRequestError | stripe.CardError):
+        return Refused(_code_of(error), _intent_of(error))
+    if isinstance(error, stripe.APIConnectionError) and isinstance(error.__cause__, aiohttp.ClientConnectorError):
+        return NotReached()
+    _log.warning("a call to the provider has no proven outcome", error=type(error).__name__)
+    status = getattr(error, "http_status", None)
+    saved = isinstance(error, stripe.IdempotencyError) or status == HTTPStatus.INTERNAL_SERVER_ERROR
+    return Unproven(saved=saved, unreadable=status == HTTPStatus.OK or isinstance(error, aiohttp.ClientPayloadError))
+
+
+def _code_of(error: stripe.StripeError) -> str:
+    return str(getattr(error, "decline_code", None) or error.code or "invalid_request")
+
+
+def _intent_of(error: stripe.StripeError) -> IntentSeen | None:
+    body: Any = error.json_body or {}
+    shown = body.get("error", {}).get("payment_intent")
+    return intent_seen(shown, second=_date_of(error.headers or {})) if shown else None
+
+
+def _second_of(answer: Any) -> int:
+    return _date_of(answer.last_response.headers if answer.last_response else {})
+
+
+def _date_of(headers: Mapping[str, str]) -> int:
+    """The provider's own clock, which stamps its events too; ours where it does not say."""
+    named = {name.lower(): value for name, value in headers.items()}
+    try:
+        return int(email.utils.parsedate_to_datetime(named["date"]).timestamp())
+    except (KeyError, ValueError, TypeError):
+        return int(time.time())

@@ -1,0 +1,208 @@
+"""Asks the provider whatever has to be asked: makes intents, calls them off, and finds out about calls without an answer.
+
+Each asking runs in a task of its own, which no caller's deadline ends. A payment is held by a lease while it is asked about;
+what a holder that died had asked is asked again under the same idempotency key, so that it happens once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from mesh import crashpoints
+from mesh.errors import Refusal
+from mesh.postgres import Connection
+from mesh.tasks import TaskSet
+from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refused, Seen, Unproven
+from payment_svc.domain.asking import Step, absent_for_sure, ask_again_at, next_step
+from payment_svc.domain.facts import CallUnproven, Contradiction, Fact, IntentRefused
+from payment_svc.domain.payments import Attempt, AttemptKind, Payment
+from payment_svc.service.changes import Desk
+
+ACTOR = "payment"
+# Longer than a call with all its repetitions takes.
+LEASE = datetime.timedelta(seconds=45)
+# The provider was not reached, so nothing happened: it is asked again soon.
+REACH_AGAIN = datetime.timedelta(seconds=5)
+# What contradicts our books is for an operator; it is looked at again in case the provider was wrong.
+CONTRADICTED_AGAIN = datetime.timedelta(hours=1)
+_LOOK_S = 0.5
+_HOLDER_LOOK_S = 0.1
+_DUE_MAX = 20
+# To make an intent and to call it off; a third step would be a mistake.
+_STEPS_MAX = 2
+_log = structlog.get_logger()
+
+
+class Provider(Protocol):
+    """The provider's side of payments."""
+
+    async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
+        """Makes the intent; a repeat with the same attempt gives the same."""
+        ...
+
+    async def cancel_intent(self, provider_id: str, *, attempt_id: UUID, again: int = 0) -> Answer:
+        """Calls the intent off."""
+        ...
+
+    async def find_intent(self, payment: Payment) -> Found:
+        """Looks for an intent of the payment."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Learned:
+    """What an asking brought: facts, and when to ask again if that was not all."""
+
+    facts: Sequence[Fact]
+    ask_at: datetime.datetime
+
+
+class Reconciler:
+    """One asking per payment at a time."""
+
+    def __init__(self, desk: Desk, *, provider: Provider) -> None:
+        self._desk = desk
+        self._provider = provider
+        self._tasks = TaskSet()
+        self._running: dict[UUID, asyncio.Task[None]] = {}
+
+    def lease_until(self) -> datetime.datetime:
+        """Until when a payment is held that is taken now."""
+        return self._desk.clock.now() + LEASE
+
+    async def ask(self, payment_id: UUID, *, patience_s: float, held: bool = False) -> None:
+        """Asks what has to be asked and waits for it, at most `patience_s`; the asking goes on without its caller.
+
+        `held`: the caller has just taken the payment.
+        """
+        running = None if held else self._running.get(payment_id)
+        task = running or self._start(payment_id, held=held)
+        await asyncio.wait({task}, timeout=max(patience_s, 0))
+
+    async def run(self) -> None:
+        """Asks what is due, until it is cancelled."""
+        while True:
+            now = self._desk.clock.now()
+            due = await self._desk.payments.claim_due(now=now, until=now + LEASE, limit=_DUE_MAX)
+            if due:
+                await asyncio.wait({self._running.get(found) or self._start(found, held=True) for found in due})
+            if len(due) < _DUE_MAX:
+                await asyncio.sleep(_LOOK_S)
+
+    async def close(self, *, timeout_s: float) -> None:
+        """Waits for what is being asked."""
+        await self._tasks.join(timeout_s=timeout_s)
+
+    def _start(self, payment_id: UUID, *, held: bool) -> asyncio.Task[None]:
+        task = self._running[payment_id] = self._tasks.start(self._ask(payment_id, held=held))
+        task.add_done_callback(lambda done: self._forget(payment_id, done))
+        return task
+
+    def _forget(self, payment_id: UUID, task: asyncio.Task[None]) -> None:
+        if self._running.get(payment_id) is task:
+            del self._running[payment_id]
+
+    async def _ask(self, payment_id: UUID, *, held: bool) -> None:
+        try:
+            if held or await self._taken(payment_id):
+                await self._ask_all(payment_id)
+        except Refusal as error:
+            # Whoever holds the lease next goes on; the database was not there for us.
+            _log.warning("asking the provider was interrupted", payment_id=str(payment_id), error=error.reason_name)
+        except Exception as error:  # noqa: BLE001 - the payment stays due, and its lease ends
+            _log.error("asking the provider failed", payment_id=str(payment_id), exc_info=error)
+
+    async def _taken(self, payment_id: UUID) -> bool:
+        """Takes the payment; False where another holder, perhaps of another process, has finished with it."""
+        while not await self._desk.payments.claim(payment_id, now=self._desk.clock.now(), until=self.lease_until()):
+            await asyncio.sleep(_HOLDER_LOOK_S)
+            payment = await self._desk.payments.get(payment_id)
+            if payment is None or next_step(payment, now=self._desk.clock.now()) is None:
+                return False
+        return True
+
+    async def _ask_all(self, payment_id: UUID) -> None:
+        for _ in range(_STEPS_MAX):
+            payment = await self._desk.payments.get(payment_id)
+            step = next_step(payment, now=self._desk.clock.now()) if payment else None
+            if payment is None:
+                return
+            after = await self._learn(payment, await self._take(step, payment))
+            if after.version == payment.version:
+                return
+
+    async def _take(self, step: Step | None, payment: Payment) -> _Learned:
+        if step is None:
+            return _Learned((), self._desk.clock.now())
+        taken = {Step.CREATE: self._create, Step.LOOK_UP: self._look_up, Step.CANCEL: self._cancel}
+        return await taken[step](payment)
+
+    async def _create(self, payment: Payment) -> _Learned:
+        call, attempt_id = await self._begin(payment, AttemptKind.CREATE_INTENT)
+        answer = await self._provider.create_intent(payment, attempt_id=attempt_id)
+        crashpoints.reach("payment.called")
+        if isinstance(answer, Refused):
+            return _Learned((IntentRefused(answer.code),), self._desk.clock.now())
+        return self._learned(answer, call)
+
+    async def _look_up(self, payment: Payment) -> _Learned:
+        (call,) = payment.calls(AttemptKind.CREATE_INTENT)
+        found = await self._provider.find_intent(payment)
+        now = self._desk.clock.now()
+        if isinstance(found, Absent):
+            proven = absent_for_sure(call, now=now)
+            return _Learned((IntentRefused("provider_error"),) if proven else (), ask_again_at(call, now=now))
+        return self._learned(found, call)
+
+    async def _cancel(self, payment: Payment) -> _Learned:
+        call, attempt_id = await self._begin(payment, AttemptKind.CANCEL_INTENT)
+        again = call.calls if call.saved else 0
+        answer = await self._provider.cancel_intent(payment.provider_id, attempt_id=attempt_id, again=again)
+        crashpoints.reach("payment.cancel_called")
+        if isinstance(answer, Refused):
+            # It ended otherwise in the meantime, and the provider says how.
+            facts = (answer.intent,) if answer.intent else ()
+            return _Learned(facts, ask_again_at(call, now=self._desk.clock.now()))
+        return self._learned(answer, call)
+
+    async def _begin(self, payment: Payment, kind: AttemptKind) -> tuple[Attempt, UUID]:
+        (call,) = payment.calls(kind)
+        if call.id is None:
+            raise AssertionError("an attempt is stored before it is made")
+        await self._desk.payments.count_call(payment, call, now=self._desk.clock.now())
+        crashpoints.reach("payment.calling")
+        return call, call.id
+
+    def _learned(self, answer: Seen | Unproven | NotReached, call: Attempt) -> _Learned:
+        now = self._desk.clock.now()
+        if isinstance(answer, Seen):
+            return _Learned((answer.intent,), now)
+        if isinstance(answer, NotReached):
+            return _Learned((), now + REACH_AGAIN)
+        return _Learned((CallUnproven(call.kind, saved=answer.saved),), ask_again_at(call, now=now))
+
+    async def _learn(self, payment: Payment, learned: _Learned) -> Payment:
+        try:
+            after = await self._desk.database.run(lambda connection: self._store(connection, payment.id, learned))
+        except Contradiction as contradiction:
+            _log.error("the provider contradicts our books", payment_id=str(payment.id), reason=str(contradiction))
+            nothing = _Learned((), self._desk.clock.now() + CONTRADICTED_AGAIN)
+            after = await self._desk.database.run(lambda connection: self._store(connection, payment.id, nothing))
+        crashpoints.reach("payment.learned")
+        self._desk.wake()
+        return after
+
+    async def _store(self, connection: Connection, payment_id: UUID, learned: _Learned) -> Payment:
+        locked = await self._desk.payments.lock(connection, payment_id)
+        if locked is None:
+            raise AssertionError("payments are never deleted")
+        return await self._desk.changes.apply(
+            connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=learned.ask_at
+        )

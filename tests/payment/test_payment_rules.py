@@ -1,0 +1,303 @@
+"""Payments as facts: every pair of state and fact, every order, any repetition."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from dataclasses import replace
+from functools import reduce
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh.ids import new_id, new_tenant_id
+from mesh.money import Money
+from payment_svc.domain.advance import DECLINES_MAX, advance
+from payment_svc.domain.asking import Step, absent_for_sure, ask_again_at, next_step
+from payment_svc.domain.facts import CallUnproven, ChargeSeen, Contradiction, Fact, IntentRefused, IntentSeen, Unwanted
+from payment_svc.domain.payments import (
+    LEGAL,
+    Attempt,
+    AttemptKind,
+    Command,
+    IntentStatus,
+    Outcome,
+    Payment,
+    PaymentState,
+    Progress,
+)
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+AMOUNT = Money(2500, "USD")
+DONATION = UUID("01890000-0000-7000-8000-000000000001")
+S = IntentStatus
+
+
+def payment(**more) -> Payment:
+    charity = new_tenant_id()
+    call = Attempt(new_id(tenant_id=charity), AttemptKind.CREATE_INTENT, Outcome.PENDING, create_time=NOW)
+    return Payment(
+        **{
+            "id": new_id(tenant_id=charity),
+            "charity_id": charity,
+            "campaign_id": new_id(tenant_id=charity),
+            "donation_id": DONATION,
+            "amount": AMOUNT,
+            "manual_capture": False,
+            "version": 1,
+            "create_time": NOW,
+            "update_time": NOW,
+            "attempts": (call,),
+        }
+        | more
+    )
+
+
+def intent(status: IntentStatus, second: int = 1, *, captured: int = 0, code: str = "", **more) -> IntentSeen:
+    fields = {"provider_id": "pi_1", "amount": AMOUNT, "donation_id": str(DONATION), "client_secret": "pi_1_secret_x"}
+    return IntentSeen(progress=Progress(second, status, code), captured=captured, **fields | more)
+
+
+def charge(charge_id: str, outcome: Outcome, second: int = 1, **more) -> ChargeSeen:
+    captured = AMOUNT.minor_units if outcome is Outcome.SUCCEEDED else 0
+    code = "insufficient_funds" if outcome is Outcome.REFUSED else ""
+    return ChargeSeen(
+        **{
+            "charge_id": charge_id,
+            "amount": AMOUNT,
+            "outcome": outcome,
+            "captured": captured,
+            "code": code,
+            "second": second,
+        }
+        | more
+    )
+
+
+def after(*facts: Fact, start: Payment | None = None) -> Payment:
+    return reduce(advance, facts, start or payment())
+
+
+PAID = (intent(S.SUCCEEDED, 9, captured=2500), charge("ch_9", Outcome.SUCCEEDED, 9))
+READY = intent(S.REQUIRES_PAYMENT_METHOD)
+DECLINED = (intent(S.DECLINED, 5, code="insufficient_funds"), charge("ch_5", Outcome.REFUSED, 5))
+
+# One payment in each state that exists today, by the facts that lead there.
+REACHED: dict[PaymentState, tuple[Fact, ...]] = {
+    PaymentState.CREATED: (),
+    PaymentState.UNKNOWN: (CallUnproven(AttemptKind.CREATE_INTENT),),
+    PaymentState.REQUIRES_ACTION: (READY,),
+    PaymentState.PROCESSING: (READY, intent(S.PROCESSING, 3)),
+    PaymentState.AUTHORIZED: (READY, intent(S.REQUIRES_CAPTURE, 3)),
+    PaymentState.FAILED: (READY, *DECLINED),
+    PaymentState.CANCELED: (READY, intent(S.CANCELED, 8)),
+    PaymentState.SUCCEEDED: (READY, *PAID),
+}
+FACTS: dict[str, Fact] = {
+    "ready": READY,
+    "action": intent(S.REQUIRES_ACTION, 6),
+    "processing": intent(S.PROCESSING, 6),
+    "authorized": intent(S.REQUIRES_CAPTURE, 7),
+    "declined": intent(S.DECLINED, 6, code="expired_card"),
+    "declined charge": charge("ch_6", Outcome.REFUSED, 6),
+    "canceled": intent(S.CANCELED, 8),
+    "paid": PAID[0],
+    "charged": PAID[1],
+    "refused": IntentRefused("amount_too_small"),
+    "unproven": CallUnproven(AttemptKind.CREATE_INTENT),
+    "unwanted": Unwanted(),
+}
+CREATED, UNKNOWN, ACTION, PROCESSING, AUTHORIZED, FAILED, CANCELED, SUCCEEDED = (
+    PaymentState.CREATED,
+    PaymentState.UNKNOWN,
+    PaymentState.REQUIRES_ACTION,
+    PaymentState.PROCESSING,
+    PaymentState.AUTHORIZED,
+    PaymentState.FAILED,
+    PaymentState.CANCELED,
+    PaymentState.SUCCEEDED,
+)
+# state → state after each of FACTS, in their order.
+PAID_TWICE = (SUCCEEDED, SUCCEEDED)
+TABLE: dict[PaymentState, tuple[PaymentState, ...]] = {
+    CREATED: (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED, CREATED, CANCELED, *PAID_TWICE, FAILED, UNKNOWN, CREATED),
+    UNKNOWN: (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED, UNKNOWN, CANCELED, *PAID_TWICE, FAILED, UNKNOWN, UNKNOWN),
+    ACTION: (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED, ACTION, CANCELED, *PAID_TWICE, *(ACTION,) * 3),
+    PROCESSING: (PROCESSING, ACTION, PROCESSING, AUTHORIZED, FAILED, PROCESSING, CANCELED, *PAID_TWICE, *(PROCESSING,) * 3),
+    AUTHORIZED: (AUTHORIZED, ACTION, PROCESSING, AUTHORIZED, FAILED, AUTHORIZED, CANCELED, *PAID_TWICE, *(AUTHORIZED,) * 3),
+    FAILED: (FAILED, ACTION, PROCESSING, AUTHORIZED, FAILED, FAILED, CANCELED, *PAID_TWICE, *(FAILED,) * 3),
+    CANCELED: (*(CANCELED,) * 7, *PAID_TWICE, *(CANCELED,) * 3),
+    SUCCEEDED: (SUCCEEDED,) * 12,
+}
+
+
+@pytest.mark.requirement("PAY-2")
+@pytest.mark.parametrize("state", REACHED)
+def test_each_state_is_what_its_facts_amount_to(state: PaymentState) -> None:
+    assert after(*REACHED[state]).state is state
+
+
+@pytest.mark.requirement("PAY-2")
+@pytest.mark.parametrize(("state", "fact"), list(itertools.product(TABLE, FACTS)))
+def test_every_pair_of_state_and_fact(state: PaymentState, fact: str) -> None:
+    expected = TABLE[state][list(FACTS).index(fact)]
+    before = after(*REACHED[state])
+    once = advance(before, FACTS[fact])
+    assert once.state is expected
+    assert advance(once, FACTS[fact]) == once
+
+
+@pytest.mark.requirement("PAY-2")
+def test_the_table_knows_every_state_that_a_payment_can_reach_today() -> None:
+    later = {state for state in PaymentState if state > PaymentState.UNKNOWN}
+    assert set(TABLE) == set(REACHED) == set(PaymentState) - later
+    assert {state for state, _ in LEGAL} == set(PaymentState)
+
+
+@pytest.mark.requirement("PAY-2")
+@pytest.mark.parametrize("state", PaymentState)
+def test_only_what_has_no_money_yet_may_be_abandoned(state: PaymentState) -> None:
+    assert LEGAL[state, Command.ABANDON] is (state <= UNKNOWN and state is not SUCCEEDED)
+
+
+HISTORIES = {
+    "paid at once": (READY, intent(S.PROCESSING, 2), *PAID),
+    "declined, then paid": (READY, *DECLINED, *PAID),
+    "3-D Secure, failed, then paid": (
+        READY,
+        intent(S.REQUIRES_ACTION, 2),
+        intent(S.DECLINED, 3, code="payment_intent_authentication_failure"),
+        *PAID,
+    ),
+    "called off": (READY, *DECLINED, intent(S.CANCELED, 8)),
+}
+
+
+@pytest.mark.requirement("PAY-2", "HKI-3")
+@pytest.mark.parametrize("history", HISTORIES)
+def test_any_order_of_a_history_ends_in_the_same_payment(history: str) -> None:
+    start = payment()
+    facts = HISTORIES[history]
+    ends = {after(*order, start=start) for order in itertools.permutations(facts)}
+    assert len(ends) == 1
+    assert ends == {after(*facts, *facts, start=start)}
+
+
+@pytest.mark.requirement("HKI-3")
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_shuffled_and_repeated_facts_end_where_those_in_order_end(data: st.DataObject) -> None:
+    declines = data.draw(st.integers(0, DECLINES_MAX - 1))
+    facts: list[Fact] = [READY]
+    for second in range(2, 2 + declines):
+        facts += [intent(S.DECLINED, second, code="x"), charge(f"ch_{second}", Outcome.REFUSED, second, code="x")]
+    facts += data.draw(st.sampled_from([[], list(PAID), [intent(S.CANCELED, 8)], [intent(S.PROCESSING, 7)]]))
+    start = payment()
+    repeated = data.draw(st.lists(st.sampled_from(facts), max_size=10))
+    shuffled = data.draw(st.permutations(facts + repeated))
+    assert after(*shuffled, start=start) == after(*facts, start=start)
+
+
+def test_the_first_reason_stays_until_a_newer_decline_brings_another() -> None:
+    declined = after(READY, *DECLINED)
+    assert (declined.failure_code, declined.closed) == ("insufficient_funds", False)
+    again = after(
+        intent(S.DECLINED, 6, code="expired_card"), charge("ch_6", Outcome.REFUSED, 6, code="expired_card"), start=declined
+    )
+    assert again.failure_code == "expired_card"
+    assert after(*PAID, start=again).failure_code == ""
+
+
+@pytest.mark.requirement("PAY-1")
+def test_each_charge_is_an_attempt_of_the_same_payment() -> None:
+    paid = after(READY, *DECLINED, *PAID)
+    charges = [(attempt.charge_id, attempt.outcome) for attempt in paid.calls(AttemptKind.CHARGE)]
+    assert charges == [("ch_5", Outcome.REFUSED), ("ch_9", Outcome.SUCCEEDED)]
+
+
+@pytest.mark.requirement("PAY-1")
+def test_a_second_success_on_one_intent_is_a_contradiction() -> None:
+    with pytest.raises(Contradiction):
+        after(READY, *PAID, charge("ch_10", Outcome.SUCCEEDED, 10))
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        intent(S.SUCCEEDED, 9, captured=2501),
+        intent(S.SUCCEEDED, 9, captured=-1),
+        intent(S.SUCCEEDED, 9, captured=2500, amount=Money(2501, "USD")),
+        intent(S.SUCCEEDED, 9, captured=2500, amount=Money(2500, "EUR")),
+        intent(S.SUCCEEDED, 9, captured=2500, donation_id="another"),
+        intent(S.SUCCEEDED, 9, captured=2500, provider_id="pi_2"),
+        charge("ch_9", Outcome.SUCCEEDED, amount=Money(1, "USD")),
+        charge("ch_9", Outcome.SUCCEEDED, captured=2501),
+    ],
+)
+def test_what_cannot_be_true_of_the_payment_changes_nothing(lie: Fact) -> None:
+    with pytest.raises(Contradiction):
+        after(READY, lie)
+
+
+@pytest.mark.requirement("ABU-2")
+def test_the_third_decline_asks_for_the_end_of_the_intent() -> None:
+    declines = [charge(f"ch_{number}", Outcome.REFUSED, number) for number in range(1, DECLINES_MAX + 1)]
+    two = after(READY, *declines[:-1])
+    assert next_step(two, now=NOW) is None
+    three = after(declines[-1], start=two)
+    assert (three.unwanted, next_step(three, now=NOW), three.secret_to_confirm) == (True, Step.CANCEL, "")
+    ended = after(intent(S.CANCELED, 8), start=three)
+    assert (ended.state, ended.closed, next_step(ended, now=NOW)) == (CANCELED, True, None)
+    assert [call.outcome for call in ended.calls(AttemptKind.CANCEL_INTENT)] == [Outcome.SUCCEEDED]
+
+
+@pytest.mark.requirement("INT-7")
+def test_a_success_that_races_the_end_of_an_intent_wins() -> None:
+    unwanted = after(READY, Unwanted())
+    paid = after(*PAID, start=unwanted)
+    assert (paid.state, next_step(paid, now=NOW)) == (SUCCEEDED, None)
+    assert [call.outcome for call in paid.calls(AttemptKind.CANCEL_INTENT)] == [Outcome.REFUSED]
+
+
+@pytest.mark.requirement("PAY-4")
+@pytest.mark.parametrize(
+    ("age", "saved", "step"),
+    [
+        (datetime.timedelta(0), False, Step.CREATE),
+        (datetime.timedelta(hours=22, minutes=59), False, Step.CREATE),
+        (datetime.timedelta(hours=23), False, Step.LOOK_UP),
+        (datetime.timedelta(seconds=30), True, Step.LOOK_UP),
+    ],
+)
+def test_a_call_is_repeated_while_the_provider_knows_its_key_and_looked_up_after_that(age, saved: bool, step: Step) -> None:
+    unproven = after(CallUnproven(AttemptKind.CREATE_INTENT, saved=saved))
+    assert next_step(unproven, now=NOW + age) is step
+
+
+@pytest.mark.requirement("PAY-3")
+def test_a_lost_answer_is_neither_failed_nor_closed() -> None:
+    unproven = after(CallUnproven(AttemptKind.CREATE_INTENT))
+    assert (unproven.state, unproven.closed, unproven.failure_code) == (UNKNOWN, False, "")
+    assert after(*PAID, start=unproven).state is SUCCEEDED
+
+
+def test_an_intent_that_was_given_up_before_it_was_known_is_made_and_then_called_off() -> None:
+    given_up = after(CallUnproven(AttemptKind.CREATE_INTENT), Unwanted())
+    assert next_step(given_up, now=NOW) is Step.CREATE
+    assert next_step(after(READY, start=given_up), now=NOW) is Step.CANCEL
+
+
+@pytest.mark.requirement("PAY-3")
+def test_a_search_without_result_proves_nothing_before_ten_minutes() -> None:
+    call = replace(payment().attempts[0], calls=1, last_call_time=NOW)
+    assert not absent_for_sure(call, now=NOW + datetime.timedelta(minutes=9, seconds=59))
+    assert absent_for_sure(call, now=NOW + datetime.timedelta(minutes=10))
+    assert not absent_for_sure(replace(call, last_call_time=None), now=NOW + datetime.timedelta(days=2))
+
+
+@pytest.mark.requirement("PAY-3")
+def test_unproven_calls_are_asked_about_at_growing_distances() -> None:
+    waits = [ask_again_at(replace(payment().attempts[0], calls=calls), now=NOW) - NOW for calls in range(9)]
+    assert [wait.total_seconds() for wait in waits] == [30, 30, 120, 600, 3600, 21600, 86400, 86400, 86400]
