@@ -69,6 +69,7 @@ def _provider(settings: Settings) -> AbstractAsyncContextManager[Stripe]:
     return open_stripe(
         api_key=settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
+        request_s=settings.stripe_request_s,
     )
 
 

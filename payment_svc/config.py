@@ -20,6 +20,7 @@ class Settings(ServiceSettings):
     stripe_api_base: str = Field(
         "", pattern="^(https?://[^/]+)?$", description="origin of the sandbox; empty: Stripe itself"
     )
+    stripe_request_s: float = Field(8.0, gt=0, le=60, description="seconds that one request to the provider may take")
     stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1, description="whsec_…, separated by commas: while secrets are rotated two are valid"
     )

@@ -22,8 +22,6 @@ from payment_svc.provider.shapes import intent_seen
 
 # A call with all its repetitions ends here; the caller's own patience is shorter.
 CALL_S = 20.0
-# One request of it.
-_REQUEST_S = 8.0
 # Repetitions under the same idempotency key, by the SDK: after a broken connection, 409 and 5xx.
 _RETRIES = 2
 _log = structlog.get_logger()
@@ -95,9 +93,9 @@ async def _answer_to(ask: Callable[[], Awaitable[Any]]) -> Answer:
 
 
 @asynccontextmanager
-async def open_stripe(*, api_key: str, api_base: str) -> AsyncIterator[Stripe]:
-    """The provider, or the sandbox at `api_base`; closes its connections."""
-    http_client = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=_REQUEST_S))
+async def open_stripe(*, api_key: str, api_base: str, request_s: float) -> AsyncIterator[Stripe]:
+    """The provider, or the sandbox at `api_base`; a request may take `request_s`. Closes its connections."""
+    http_client = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=request_s))
     bases: Any = {"api": api_base} if api_base else {}
     client = stripe.StripeClient(
         api_key,

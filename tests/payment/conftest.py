@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from cli.servers.nats import Nats
 from cli.servers.postgres import Postgres
+from mesh.clock import ManualClock
 from mesh.events.partitions import Partitions
 from mesh.postgres import Database, load_queries, open_database
 from payment_svc.consumer import RecordedDonations
 from payment_svc.service.ledger import Ledger
 from payment_svc.store.ledger import LedgerStore
+from tests.support.sandbox import Sandbox
 from tests.support.schemas import Schemas, make_database
+from tests.support.till import Till, running_till
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +63,22 @@ def make_ledger(database: Database) -> Ledger:
 def make_handler(database: Database) -> RecordedDonations:
     partitions = Partitions(database, load_queries("mesh.events"))
     return RecordedDonations(ledger=make_ledger(database), partitions=partitions)
+
+
+@pytest.fixture(scope="session")
+async def till_clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+async def a_till(postgres_server: Postgres, nats_server: Nats, sandbox: Sandbox, till_clock: ManualClock) -> AsyncIterator[Till]:
+    schemas = await make_database(postgres_server.dsn, "payment_svc")
+    async with running_till(schemas, nats_url=nats_server.url, sandbox=sandbox, clock=till_clock) as running:
+        yield running
+
+
+@pytest.fixture
+async def till(a_till: Till) -> AsyncIterator[Till]:
+    """The till; whatever a test made the sandbox do wrong ends with it."""
+    yield a_till
+    await a_till.sandbox.clear()

@@ -62,7 +62,9 @@ def donation_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> donati
 
 
 def payment_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> payment_svc.config.Settings:
-    return payment_svc.config.Settings(**COMMON | {"database_url": schemas.dsn("payment"), "nats_url": nats_url} | more)
+    stripe = {"stripe_api_key": "sk_test_of_nobody", "stripe_webhook_secrets": "whsec_of_nobody", "stripe_request_s": 2}
+    own = {"database_url": schemas.dsn("payment"), "nats_url": nats_url}
+    return payment_svc.config.Settings(**COMMON | stripe | own | more)
 
 
 def aggregator_settings(schemas: Schemas, *, nats_url: str, redis_url: str, **more: Any) -> aggregator_svc.config.Settings:
