@@ -75,10 +75,16 @@ def _choose_method(work: Work, intent: Object, given: Mapping[str, Any]) -> None
 def _check_method(intent: Object, method: Object) -> None:
     if method["type"] not in intent["payment_method_types"]:
         allowed = ", ".join(intent["payment_method_types"])
-        message = f"The PaymentMethod provided ({method['type']}) is not allowed for this PaymentIntent. Please attach a PaymentMethod of one of the following types: {allowed}."
+        message = (
+            f"The PaymentMethod provided ({method['type']}) is not allowed for this PaymentIntent. Please attach a "
+            f"PaymentMethod of one of the following types: {allowed}."
+        )
         raise Refused(message, param="payment_method", code="payment_intent_incompatible_payment_method")
     if own(method).get("used_by") not in (None, intent["id"]) and method["customer"] is None:
-        message = "This PaymentMethod was previously used without being attached to a Customer or was detached from a Customer, and may not be used again."
+        message = (
+            "This PaymentMethod was previously used without being attached to a Customer or was detached from a Customer, "
+            "and may not be used again."
+        )
         raise Refused(message, code="payment_method_unactivated", param="payment_method")
 
 

@@ -1,4 +1,4 @@
-"""What the sandbox remembers of an object beside what Stripe shows: the card behind a payment method, how it is confirmed."""
+"""What the sandbox remembers of an object beside what Stripe shows, such as the card behind a payment method."""
 
 from __future__ import annotations
 

@@ -120,7 +120,10 @@ def _check_metadata(key: str, item: Any, name: str) -> None:
     if len(key) > _METADATA_KEY_MAX:
         raise malformed(f"Metadata keys can have up to {_METADATA_KEY_MAX} characters: {key}", param=name)
     if len(item) > _METADATA_VALUE_MAX:
-        message = f"Metadata values can have up to {_METADATA_VALUE_MAX} characters, but you passed in a value that is {len(item)} characters. Invalid value: {item[:100]}"
+        message = (
+            f"Metadata values can have up to {_METADATA_VALUE_MAX} characters, but you passed in a value that is "
+            f"{len(item)} characters. Invalid value: {item[:100]}"
+        )
         raise malformed(message, param=f"{name}[{key}]")
 
 

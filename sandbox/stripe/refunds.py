@@ -63,7 +63,8 @@ def _amount(charge: Object, given: Mapping[str, Any]) -> int:
         raise malformed("This value must be greater than or equal to 1.", param="amount", code="parameter_invalid_integer")
     if amount > left:
         code = charge["currency"]
-        message = f"Refund amount ({money.shown(amount, code)}) is greater than unrefunded amount on charge ({money.shown(left, code)})"
+        asked, most = money.shown(amount, code), money.shown(left, code)
+        message = f"Refund amount ({asked}) is greater than unrefunded amount on charge ({most})"
         raise Refused(message, param="amount")
     return amount
 

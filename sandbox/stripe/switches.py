@@ -83,10 +83,8 @@ def requests(work: Work, given: Given) -> Object:
     """Calls that came, oldest first; `call`, `path`, `method`, `key`, `status` narrow them down."""
     names = [name for name in ("call", "path", "method", "key", "status") if given.get(name) is not None]
     where = " AND ".join(["1 = 1", *(f"{name} = ?" for name in names)])
-    rows = work.connection.execute(
-        f"SELECT id, at, method, path, call, key, params, status, fault FROM request WHERE {where} ORDER BY seq DESC LIMIT ?",  # noqa: S608 - names are ours
-        [*(given.get(name) for name in names), _REQUESTS_MAX],
-    ).fetchall()
     columns = ("id", "at", "method", "path", "call", "key", "params", "status", "fault")
+    statement = f"SELECT {', '.join(columns)} FROM request WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608 - names are ours
+    rows = work.connection.execute(statement, [*(given.get(name) for name in names), _REQUESTS_MAX]).fetchall()
     found = [dict(zip(columns, row, strict=True)) for row in reversed(rows)]
     return {"data": [{**entry, "params": json.loads(entry["params"])} for entry in found]}

@@ -116,7 +116,7 @@ def imported() -> set[str]:
                     names.update(alias.name for alias in node.names)
                 elif isinstance(node, ast.ImportFrom) and node.module:
                     names.add(node.module)
-    ours = {"aggregator_svc", "buf", "cli", "donation_svc", "gateway", "giving", "giving_client", "mesh", "payment_svc", "sandbox"}
+    ours = {Path(package).name for package in PACKAGES} | {"buf", "giving"}
     firsts = {".".join(name.split(".")[: 2 if name.startswith("google.") else 1]) for name in names}
     return {name for name in firsts if name not in ours | sys.stdlib_module_names}
 
