@@ -3,9 +3,9 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 TOOLS_BIN := $(CURDIR)/.tools/bin
-# The real peers that `make tools` installs; also: ghz stripe-mock. The nats CLI cannot be had with `go install` through every
+# The real peers that `make tools` installs; also: ghz. The nats CLI cannot be had with `go install` through every
 # module proxy, and nothing here needs it: get it at https://github.com/nats-io/natscli/releases.
-TOOLS ?= grpcurl
+TOOLS ?= grpcurl stripe-mock
 PIP_INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header
@@ -64,7 +64,7 @@ lock: .venv/dev.stamp ## bring the locks up to pyproject.toml; with UPGRADE=--up
 	$(LOCK) $(UPGRADE) --extra embedded --extra install --output-file requirements/runtime.lock
 	$(LOCK) $(UPGRADE) --extra embedded --extra install --extra dev --output-file requirements/dev.lock
 
-tools: ## install real peers for tests and examples into .tools/bin (TOOLS="grpcurl ghz stripe-mock")
+tools: ## install real peers, Stripe's own mock among them, into .tools/bin (TOOLS="grpcurl stripe-mock ghz")
 	@command -v go >/dev/null || { echo 'make tools: needs Go; get it at https://go.dev/dl, then run this again' >&2; exit 1; }
 	@for tool in $(TOOLS); do $(MAKE) --no-print-directory .tools/bin/$$tool || exit 1; done
 

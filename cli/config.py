@@ -35,9 +35,14 @@ class MeshSettings(BaseSettings):
     donation_port: Port = 8091
     payment_port: Port = 8092
     aggregator_port: Port = 8093
+    sandbox_port: Port = 8094
     postgres_port: PickedPort = 0
     nats_port: PickedPort = 0
     valkey_port: PickedPort = 0
+    # With the key of the real Stripe there is no sandbox, and the other two are needed.
+    stripe_api_key: SecretStr | None = None
+    stripe_publishable_key: SecretStr | None = None
+    stripe_webhook_secrets: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     event_shards: int = Field(8, ge=1, le=1024)
     cors_origins: list[str] = []

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from cli.config import MeshSettings
 from cli.folder import DataFolder
 from cli.part import Part
+from cli.stripe import Stripe
 
 # What a Python process needs of the terminal's environment, and the settings that tune a service without secrets.
 _PASSED_ON = (
@@ -65,6 +66,7 @@ class Ports:
     aggregator: int
     gateway: int
     live: int
+    sandbox: int
 
     def address(self, name: str) -> str:
         return f"127.0.0.1:{getattr(self, name)}"
@@ -93,11 +95,25 @@ def batch_password(folder: DataFolder, service: Service) -> str:
 class Processes:
     """Makes the parts from settings, ports, servers and the folder's secrets."""
 
-    def __init__(self, *, settings: MeshSettings, folder: DataFolder, ports: Ports, servers: Servers) -> None:
+    def __init__(
+        self, *, settings: MeshSettings, folder: DataFolder, ports: Ports, servers: Servers, stripe: Stripe
+    ) -> None:
         self._settings = settings
         self._folder = folder
         self._ports = ports
         self._servers = servers
+        self._stripe = stripe
+
+    def sandbox(self) -> tuple[Part, ...]:
+        """The sandbox of Stripe; nothing where the real one is used."""
+        if not self._stripe.sandbox_url:
+            return ()
+        own = {
+            **self._stripe.for_sandbox(),
+            "SANDBOX_BOOK": str(self._folder.path / "sandbox" / "stripe.sqlite"),
+            "WEBHOOK_URL": f"http://{self._ports.address('gateway')}/webhooks/stripe",
+        }
+        return (self._part(name="sandbox", package="sandbox", probe="http", own=own),)
 
     def services(self) -> tuple[Part, ...]:
         return tuple(self._service(service) for service in SERVICES)
@@ -125,7 +141,7 @@ class Processes:
                 "DATA_KEY": self._folder.secret("donation_data_key"),
                 "ACCESS_TOKEN_KEY": self._folder.secret("access_token_key"),
             },
-            "payment": {"DATA_KEY": self._folder.secret("payment_data_key")},
+            "payment": {"DATA_KEY": self._folder.secret("payment_data_key"), **self._stripe.for_payments()},
             "aggregator": {"REDIS_URL": self._servers.redis_url},
         }
         return extras[name]
@@ -139,6 +155,7 @@ class Processes:
             "LIVE_URL": f"http://{self._ports.address('live')}",
             "CORS_ORIGINS": json.dumps(self._settings.cors_origins or self._own_origins()),
             "DEVELOPMENT_TOKEN": self._folder.secret("development_token"),
+            **self._stripe.for_gateways(),
         }
         return self._part(name=name, package="gateway", probe="http", own=own)
 

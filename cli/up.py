@@ -16,6 +16,7 @@ from cli.processes import Ports, Processes, Servers
 from cli.refusal import CommandRefused
 from cli.running import Running, Show
 from cli.servers import Nats, Postgres, Valkey
+from cli.stripe import Stripe, stripe_of
 from cli.supervise import Supervisor
 
 # Room that PostgreSQL and JetStream need to begin with.
@@ -54,16 +55,17 @@ class _Startup:
         self._show = show
 
     async def run(self) -> None:
-        addresses = _ports(self._settings)
+        stripe = stripe_of(self._settings, self._folder)
+        addresses = _ports(self._settings, stripe)
         servers, embedded = _servers(self._folder, self._settings, self._show)
-        processes = Processes(settings=self._settings, folder=self._folder, ports=addresses, servers=servers)
+        processes = Processes(settings=self._settings, folder=self._folder, ports=addresses, servers=servers, stripe=stripe)
         await self._supervisor.start(*embedded)
         for name in await migration.migrate_all(folder=self._folder, admin_dsn=servers.admin_dsn):
             self._show("mesh", f"migrated {name}")
-        for wave in (processes.services(), processes.gateways()):
+        for wave in (processes.sandbox(), processes.services(), processes.gateways()):
             await self._supervisor.start(*(Running(part, show=self._show) for part in wave))
         token = self._folder.secret("development_token")
-        text = welcome.text(ports=addresses, token=token, ports_file=self._folder.ports_file)
+        text = welcome.text(ports=addresses, token=token, ports_file=self._folder.ports_file, sandbox_url=stripe.sandbox_url)
         self._console.print(text, markup=False, soft_wrap=True)
 
 
@@ -72,12 +74,13 @@ def _say_where(postgres: Postgres, folder: DataFolder, show: Show) -> None:
         show("mesh", f"PostgreSQL keeps its data in {postgres.root}: its user cannot reach {folder.path}")
 
 
-def _ports(settings: MeshSettings) -> Ports:
+def _ports(settings: MeshSettings, stripe: Stripe) -> Ports:
     """The ports of our own processes; all that are taken are named at once."""
     _demand_different(settings)
     names = [field.name for field in dataclasses.fields(Ports)]
     chosen = {name: int(getattr(settings, f"{name}_port")) for name in names}
-    taken = [ports.taken(port, variable=f"{name.upper()}_PORT") for name, port in chosen.items() if not ports.is_free(port)]
+    needed = {name: port for name, port in chosen.items() if name != "sandbox" or stripe.sandbox_url}
+    taken = [ports.taken(port, variable=f"{name.upper()}_PORT") for name, port in needed.items() if not ports.is_free(port)]
     if taken:
         raise CommandRefused("; ".join(taken))
     return Ports(**chosen)

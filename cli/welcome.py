@@ -12,6 +12,7 @@ Everything is healthy.
 
   REST    {rest}/v1/…, described at {rest}/docs
   live    {live}/v1/campaigns/…/totals:watch
+  Stripe  {stripe}
   gRPC    donation {donation}, payment {payment}, aggregator {aggregator}
   token   {token} (development: may do everything)
   metrics http://127.0.0.1:PORT/metrics, with the PORT of NAME_metrics in {ports_file}
@@ -46,11 +47,12 @@ Ctrl-C here stops everything.
 """
 
 
-def text(*, ports: Ports, token: str, ports_file: Path) -> str:
+def text(*, ports: Ports, token: str, ports_file: Path, sandbox_url: str) -> str:
     names = ("donation", "payment", "aggregator")
     return _TEXT.format(
         rest=f"http://{ports.address('gateway')}",
         live=f"http://{ports.address('live')}",
+        stripe=f"sandbox at {sandbox_url}" if sandbox_url else "the real one, with STRIPE_API_KEY",
         token=token,
         ports_file=ports_file,
         **{name: ports.address(name) for name in names},

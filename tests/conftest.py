@@ -15,6 +15,7 @@ from cli.servers.valkey import Valkey, valkey
 from tests.support.folders import reachable_folder
 from tests.support.giving import Cause, open_cause
 from tests.support.mesh import Mesh, running_mesh
+from tests.support.sandbox import Sandbox, running_sandbox
 from tests.support.schemas import make_database
 
 
@@ -59,6 +60,13 @@ async def valkey_server() -> AsyncIterator[Valkey]:
     with reachable_folder() as folder:
         async with valkey(folder) as server:
             yield server
+
+
+@pytest.fixture(scope="session")
+async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Sandbox]:
+    """Stripe's sandbox; whoever switches faults on clears them."""
+    async with running_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import socket
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,15 +13,17 @@ from cli import main as command
 from cli.config import MeshSettings
 from cli.folder import DataFolder
 from cli.processes import SERVICES, Ports, Processes, Servers, role_dsn
+from cli.refusal import CommandRefused
+from cli.stripe import stripe_of
 from tests.cli.mesh_terminal import mesh
 
-PORTS = Ports(donation=1, payment=2, aggregator=3, gateway=4, live=5)
+PORTS = Ports(donation=1, payment=2, aggregator=3, gateway=4, live=5, sandbox=6)
 SERVERS = Servers(admin_dsn="postgresql://postgres:p@h:1/giving", nats_url="nats://h:2", redis_url="redis://h:3/0")
 
 
 def _free_ports() -> dict[str, str]:
     """Our processes' own, none of them taken."""
-    return {f"{name}_PORT": str(_free()) for name in ("GATEWAY", "LIVE", "DONATION", "PAYMENT", "AGGREGATOR")}
+    return {f"{name}_PORT": str(_free()) for name in ("GATEWAY", "LIVE", "DONATION", "PAYMENT", "AGGREGATOR", "SANDBOX")}
 
 
 @pytest.mark.requirement("OPS-1")
@@ -121,8 +124,8 @@ async def test_down_without_a_mesh_is_no_error(folder: Path):
 def test_parts_get_their_own_secrets_and_none_of_the_terminals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "theirs")
     monkeypatch.setenv("DATABASE_POOL", "7")
-    made = Processes(settings=MeshSettings(), folder=DataFolder(tmp_path), ports=PORTS, servers=SERVERS)
-    parts = {part.name: part.environment for part in (*made.services(), *made.gateways())}
+    made = processes(tmp_path)
+    parts = {part.name: part.environment for part in (*made.sandbox(), *made.services(), *made.gateways())}
     assert all("AWS_SECRET_ACCESS_KEY" not in environment for environment in parts.values())
     assert parts["donation"]["DATABASE_POOL"] == "7"
     assert "REDIS_URL" not in parts["payment"]
@@ -130,6 +133,39 @@ def test_parts_get_their_own_secrets_and_none_of_the_terminals(tmp_path: Path, m
     assert "DATABASE_URL" not in parts["gateway"]
     assert len({parts[service.name]["DATABASE_URL"] for service in SERVICES}) == 3
     assert "p@h" not in parts["donation"]["DATABASE_URL"]
+    assert "STRIPE_API_KEY" not in {**parts["gateway"], **parts["donation"], **parts["aggregator"]}
+
+
+def processes(folder: Path, **settings: Any) -> Processes:
+    chosen, data = MeshSettings(**settings), DataFolder(folder)
+    return Processes(settings=chosen, folder=data, ports=PORTS, servers=SERVERS, stripe=stripe_of(chosen, data))
+
+
+def test_without_a_key_of_stripe_a_sandbox_runs_and_everyone_has_its_keys(tmp_path: Path):
+    made = processes(tmp_path, sandbox_port=6)
+    (sandbox,) = made.sandbox()
+    payment, gateway = made.services()[1].environment, made.gateways()[0].environment
+    assert sandbox.environment["WEBHOOK_URL"] == "http://127.0.0.1:4/webhooks/stripe"
+    assert payment["STRIPE_API_BASE"] == gateway["STRIPE_BROWSER_BASE"] == "http://127.0.0.1:6"
+    assert payment["STRIPE_API_KEY"] == sandbox.environment["STRIPE_API_KEY"]
+    assert payment["STRIPE_WEBHOOK_SECRETS"] == sandbox.environment["WEBHOOK_SECRETS"]
+    assert gateway["STRIPE_PUBLISHABLE_KEY"] == sandbox.environment["STRIPE_PUBLISHABLE_KEY"]
+
+
+def test_with_a_key_of_stripe_no_sandbox_runs_and_nobody_hears_of_one(tmp_path: Path):
+    keys = {"stripe_api_key": "sk_live", "stripe_publishable_key": "pk_live", "stripe_webhook_secrets": "whsec"}
+    made = processes(tmp_path, **keys)
+    payment, gateway = made.services()[1].environment, made.gateways()[0].environment
+    assert made.sandbox() == ()
+    assert (payment["STRIPE_API_KEY"], payment["STRIPE_WEBHOOK_SECRETS"]) == ("sk_live", "whsec")
+    assert gateway["STRIPE_PUBLISHABLE_KEY"] == "pk_live"
+    assert "STRIPE_API_BASE" not in payment
+    assert "STRIPE_BROWSER_BASE" not in gateway
+
+
+def test_keys_that_go_with_the_key_of_stripe_are_named_where_they_are_missing(tmp_path: Path):
+    with pytest.raises(CommandRefused, match="STRIPE_PUBLISHABLE_KEY and STRIPE_WEBHOOK_SECRETS not"):
+        processes(tmp_path, stripe_api_key="sk_live")
 
 
 @pytest.mark.requirement("SEC-7")
@@ -143,7 +179,7 @@ def test_secrets_are_random_kept_and_readable_by_their_owner_only(tmp_path: Path
 
 @pytest.mark.requirement("SEC-7")
 def test_a_part_never_shows_its_environment(tmp_path: Path):
-    made = Processes(settings=MeshSettings(), folder=DataFolder(tmp_path), ports=PORTS, servers=SERVERS)
+    made = processes(tmp_path)
     assert DataFolder(tmp_path).secret("page_token_key") not in repr(made.services())
 
 

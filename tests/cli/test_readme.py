@@ -17,7 +17,7 @@ from tests.cli.test_up import run_of, shell, started
 from tests.support.folders import reachable_folder
 
 README = (ROOT / "README.md").read_text()
-DEFAULTS = {"gateway": 8080, "live": 8081, "donation": 8091, "payment": 8092, "aggregator": 8093}
+DEFAULTS = {"gateway": 8080, "live": 8081, "donation": 8091, "payment": 8092, "aggregator": 8093, "sandbox": 8094}
 TOOLS = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / ".tools/bin"), os.environ["PATH"]])
 pytestmark = pytest.mark.requirement("OPS-2")
 

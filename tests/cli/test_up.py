@@ -24,13 +24,13 @@ from cli.runfile import Run
 from tests.cli.mesh_terminal import ROOT, environment, mesh, until
 from tests.support.folders import reachable_folder
 
-_PARTS = ("payment_svc", "donation_svc", "aggregator_svc", "gateway")
+_PARTS = ("payment_svc", "donation_svc", "aggregator_svc", "gateway", "sandbox")
 _ABSENT = [part for part in _PARTS if importlib.util.find_spec(part) is None]
 pytestmark = [
     pytest.mark.requirement("OPS-1"),
     pytest.mark.skipif(bool(_ABSENT), reason=f"needs {', '.join(_ABSENT)}, which this version does not have"),
 ]
-_SERVICES = ("GATEWAY", "LIVE", "DONATION", "PAYMENT", "AGGREGATOR")
+_SERVICES = ("GATEWAY", "LIVE", "DONATION", "PAYMENT", "AGGREGATOR", "SANDBOX")
 
 
 def settings(folder: Path) -> dict[str, str]:
@@ -106,7 +106,7 @@ async def test_status_shows_every_part_healthy(running: tuple[Path, str]):
     folder, _ = running
     ended = await mesh("status", "--data", str(folder))
     assert ended.code == 0
-    for name in ("postgres", "nats", "valkey", "donation", "payment", "aggregator", "gateway", "live"):
+    for name in ("postgres", "nats", "valkey", "sandbox", "donation", "payment", "aggregator", "gateway", "live"):
         assert re.search(rf"{name} .* healthy", ended.out)
 
 
@@ -133,6 +133,7 @@ async def test_every_part_of_ours_shows_its_metrics_where_the_printed_line_says(
         "aggregator": "consumer_events_total",
         "gateway": "http_requests_total",
         "live": "sse_readers",
+        "sandbox": "sandbox_webhooks_total",
     }.items():
         assert metric in await metrics(folder, name)
 
