@@ -135,7 +135,7 @@ class Reconciler:
             if payment is None:
                 return
             after = await self._learn(payment, await self._take(step, payment))
-            if after.version == payment.version:
+            if after.next_attempt_time is None or after.next_attempt_time > self._desk.clock.now():
                 return
 
     async def _take(self, step: Step | None, payment: Payment) -> _Learned:

@@ -71,7 +71,9 @@ async def till_clock() -> ManualClock:
 
 
 @pytest.fixture(scope="session")
-async def a_till(postgres_server: Postgres, nats_server: Nats, sandbox: Sandbox, till_clock: ManualClock) -> AsyncIterator[Till]:
+async def a_till(
+    postgres_server: Postgres, nats_server: Nats, sandbox: Sandbox, till_clock: ManualClock
+) -> AsyncIterator[Till]:
     schemas = await make_database(postgres_server.dsn, "payment_svc")
     async with running_till(schemas, nats_url=nats_server.url, sandbox=sandbox, clock=till_clock) as running:
         yield running

@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-from giving.common.v1.money_pb2 import Money
 from giving.payment.v1 import ledger_service_pb2 as messages
 from giving.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 
@@ -76,12 +75,7 @@ async def test_methods_of_the_contract_that_are_not_built_say_so(mesh: Mesh, cau
     async with grpc.aio.insecure_channel(f"127.0.0.1:{mesh.payment_port}") as channel:
         stub: Any = payment_service_pb2_grpc.PaymentServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await stub.CreatePayment(
-                payment_service_pb2.CreatePaymentRequest(
-                    donation_id=cause.campaign_id,
-                    charity_id=cause.charity_id,
-                    campaign_id=cause.campaign_id,
-                    amount=Money(minor_units=500, currency="USD"),
-                )
+            await stub.RefundPayment(
+                payment_service_pb2.RefundPaymentRequest(request_id="a-refund", payment_id=cause.charity_id)
             )
     assert from_rpc_error(caught.value, dependency="payment").reason_name == "NOT_IMPLEMENTED"

@@ -35,7 +35,7 @@ async def charged(till: Till, payment: payment_pb2.Payment) -> list[int]:
     """What the sandbox charged for the payment's donation, over all intents that name it."""
     entries = (await till.sandbox.book()).values()
     ours = [entry for entry in entries if entry["metadata"].get("donation_id") == payment.donation_id]
-    return [entry["amount_received"] for entry in ours]
+    return [entry["captured"] for entry in ours]
 
 
 @pytest.mark.requirement("INT-2", "PAY-1")
@@ -45,7 +45,7 @@ async def test_a_payment_is_made_ready_and_waits_for_its_donor(till: Till) -> No
     assert created.client_secret.startswith(created.payment.provider_id)
     assert [(a.kind, a.outcome) for a in created.payment.attempts] == [(A.KIND_CREATE_INTENT, A.OUTCOME_SUCCEEDED)]
     entry = (await till.sandbox.book())[created.payment.provider_id]
-    assert (entry["amount"], entry["currency"], entry["amount_received"]) == (2500, "usd", 0)
+    assert (entry["amount"], entry["currency"], entry["captured"]) == (2500, "usd", 0)
     assert entry["metadata"]["donation_id"] == request.donation_id
 
 
@@ -65,9 +65,7 @@ async def test_fifty_identical_calls_at_once_make_one_attempt_at_stripe(till: Ti
     created = await asyncio.gather(*(till.create(request) for _ in range(50)))
     assert {answer.client_secret for answer in created} == {created[0].client_secret} != {""}
     keys = {
-        asked["idempotency_key"]
-        for asked in await till.requests("/v1/payment_intents")
-        if request.donation_id in str(asked["params"])
+        asked["key"] for asked in await till.requests("/v1/payment_intents") if request.donation_id in str(asked["params"])
     }
     assert len(keys) == 1
     assert await charged(till, created[0].payment) == [0]
@@ -96,7 +94,7 @@ async def test_a_donor_who_pays_is_booked_in_payment_ledger_and_log(till: Till) 
 
 @pytest.mark.requirement("PAY-10")
 @pytest.mark.parametrize(("minor_units", "currency"), [(500, "JPY"), (12340, "KWD"), (5000, "ISK")])
-async def test_currencies_without_cents_and_with_mils_are_taken_as_they_are(till: Till, minor_units: int, currency: str) -> None:
+async def test_currencies_with_other_decimals_are_taken_as_they_are(till: Till, minor_units: int, currency: str) -> None:
     created = await ready(till, minor_units=minor_units, currency=currency)
     await confirm(till.sandbox, created.client_secret)
     paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
@@ -137,7 +135,7 @@ async def test_after_three_declines_the_intent_is_called_off(till: Till) -> None
 @pytest.mark.requirement("PAY-2")
 async def test_a_card_that_asks_for_more_waits_for_the_donor(till: Till) -> None:
     created = await ready(till)
-    answer = await confirm(till.sandbox, created.client_secret, "pm_card_authenticationRequired", return_url="http://127.0.0.1/x")
+    answer = await confirm(till.sandbox, created.client_secret, "pm_card_authenticationRequired")
     assert answer["status"] == "requires_action"
     payment = await till.payment(created.payment.payment_id)
     assert payment.state == P.STATE_REQUIRES_ACTION
@@ -184,9 +182,10 @@ async def settled_down(till: Till, payment_id: str) -> None:
 
     async def due() -> bool:
         payment = await till.payment(payment_id)
-        return payment.HasField("next_attempt_time") and payment.next_attempt_time.ToDatetime(
-            tzinfo=datetime.UTC
-        ) <= till.clock.now()
+        return (
+            payment.HasField("next_attempt_time")
+            and payment.next_attempt_time.ToDatetime(tzinfo=datetime.UTC) <= till.clock.now()
+        )
 
     await until(due, holds=lambda found: not found)
 
@@ -214,10 +213,20 @@ async def test_whatever_happens_to_webhooks_the_payment_is_booked_once(till: Til
     await till.sandbox.release()
     paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
     await till.sandbox.clear()
-    await until(lambda: till.sandbox.ask("GET", "webhooks/pending"), holds=lambda left: left["pending"] == 0)
+    await delivered(till, paid.provider_id, times=2 if fault in ("duplicate", "two_events") else 1)
     request = ledger_service_pb2.ListEntriesRequest(reference_id=paid.payment_id)
     assert len((await till.ledger.ListEntries(request)).entries) == 2
     assert (await till.payment(paid.payment_id)).captured.minor_units == 2500
+
+
+async def delivered(till: Till, intent_id: str, *, times: int) -> None:
+    """Waits until each event of a success has arrived so often and was answered with 2xx."""
+    kinds = ("charge.succeeded", "payment_intent.succeeded")
+
+    async def least() -> int:
+        return min(len(till.sandbox.hooks.taken(about=intent_id, kind=kind)) for kind in kinds)
+
+    await until(least, holds=lambda found: found >= times)
 
 
 @pytest.mark.requirement("INT-7")

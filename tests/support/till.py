@@ -22,7 +22,8 @@ from tests.support.sandbox import Sandbox
 from tests.support.schemas import Schemas
 from tests.support.waiting import until
 
-State = payment_pb2.Payment
+# Where the donor comes back to after a step at the bank; nobody listens there.
+RETURN = "http://127.0.0.1/back"
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ class Till:
 
     async def reaches(self, payment_id: str, state: int) -> payment_pb2.Payment:
         """The payment, once it has come to a state."""
-        return await until(
-            lambda: self.payment(payment_id), holds=lambda found: found.state == state
-        )
+        return await until(lambda: self.payment(payment_id), holds=lambda found: found.state == state)
 
     async def requests(self, path: str) -> list[dict[str, Any]]:
         """What reached the sandbox under a path."""
@@ -73,9 +72,7 @@ async def running_till(
             grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
         ):
             sandbox.hooks.forward_to = f"{str(rest._base_url).rstrip('/')}/webhooks/stripe"
-            yield Till(
-                PaymentServiceStub(channel), LedgerServiceStub(channel), service.port, rest, sandbox, clock, schemas
-            )
+            yield Till(PaymentServiceStub(channel), LedgerServiceStub(channel), service.port, rest, sandbox, clock, schemas)
             sandbox.hooks.forward_to = ""
 
 
@@ -103,11 +100,14 @@ def abandoning(request: payment_service_pb2.CreatePaymentRequest) -> payment_ser
 async def confirm(sandbox: Sandbox, client_secret: str, method: str = "pm_card_visa", **more: str) -> dict[str, Any]:
     """The donor's browser confirms, as Stripe.js does; what Stripe answers."""
     intent = client_secret.partition("_secret_")[0]
-    form = {"key": sandbox.publishable, "client_secret": client_secret, "payment_method": method} | more
+    form = {
+        "key": sandbox.publishable,
+        "client_secret": client_secret,
+        "payment_method": method,
+        "return_url": RETURN,
+    } | more
     async with (
         aiohttp.ClientSession() as browser,
         browser.post(f"{sandbox.url}/v1/payment_intents/{intent}/confirm", data=form) as answer,
     ):
         return dict(await answer.json())
-
-
