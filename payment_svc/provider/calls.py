@@ -87,7 +87,7 @@ async def _answer_to(ask: Callable[[], Awaitable[Any]]) -> Answer:
         return _outcome_of(error)
     try:
         return Seen(intent_seen(intent.to_dict(), second=_second_of(intent)))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         _log.error("the provider's answer is no intent", exc_info=error)
         return Unproven(unreadable=True)
 

@@ -22,6 +22,8 @@ _SIGNATURES_MAX = 10
 _ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 _TYPE = re.compile(r"[a-z0-9_.]{1,100}", re.ASCII)
 _READERS: Mapping[str | None, Any] = {"payment_intent": intent_seen, "charge": charge_seen}
+# What reading JSON of a form that nobody promised may raise.
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _log = structlog.get_logger()
 
 
@@ -50,7 +52,7 @@ class WebhookReader:
         try:
             event = json.loads(body)
             read = _event_from(event)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise WebhookRefused("signed, and no event") from error
         if event["livemode"] is not self._live:
             raise WebhookRefused("of the other mode")
@@ -101,7 +103,7 @@ def _fact_of(event_type: str, shown: Mapping[str, Any], *, second: int) -> tuple
     read = _READERS.get(kind) if event_type.startswith(f"{kind}.") else None
     try:
         return (read(shown, second=second) if read else None), ""
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         _log.error("an event of the provider cannot be read", type=event_type, exc_info=error)
         return None, "what it says about its object cannot be read"
 

@@ -92,12 +92,15 @@ class Changes:
         if after == payment:
             await self._payments.schedule(connection, replace(payment, next_attempt_time=due))
             return replace(payment, next_attempt_time=due)
-        after = replace(after, version=payment.version + 1, next_attempt_time=due)
+        news = replace(after, progress=payment.progress) != payment or after.state != payment.state
+        after = replace(after, version=payment.version + news, next_attempt_time=due)
         stored = await self._payments.save(connection, payment, after, Stamp(actor, correlation_id, now))
         await self._post(connection, stored, captured=stored.captured - payment.captured)
         if stored.provider_id != payment.provider_id:
             await self._waiting.hasten(connection, stored.provider_id, now=now)
-        await self.announce(connection, stored, before=payment)
+        # That the provider said the same again in a later second is remembered and is no news.
+        if news:
+            await self.announce(connection, stored, before=payment)
         return stored
 
     async def announce(self, connection: Connection, payment: Payment, *, before: Payment) -> None:

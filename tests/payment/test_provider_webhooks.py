@@ -1,0 +1,240 @@
+"""Webhooks at the gateway's door: what proves its sender is durable before the 2xx, everything else leaves no trace."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import io
+import json
+import time
+from typing import Any
+
+import asyncpg
+import pytest
+import stripe
+from giving.payment.v1 import ledger_service_pb2, payment_pb2
+
+from tests.support.till import Till, confirm, order
+from tests.support.waiting import until
+
+P = payment_pb2.Payment
+DOOR = "/webhooks/stripe"
+
+
+def signed(body: str, secret: str, *, at: float | None = None) -> str:
+    stamp = int(time.time() if at is None else at)
+    return str(stripe.WebhookSignature.generate_signature_header(body, secret, stamp))
+
+
+def event_about(intent: dict[str, Any], event_id: str, kind: str = "payment_intent.succeeded", **more: Any) -> str:
+    event = {
+        "id": event_id,
+        "object": "event",
+        "type": kind,
+        "created": int(time.time()),
+        "livemode": False,
+        "data": {"object": intent},
+    }
+    return json.dumps(event | more)
+
+
+def intent_shown(payment: payment_pb2.Payment, **more: Any) -> dict[str, Any]:
+    shown = {
+        "object": "payment_intent",
+        "id": payment.provider_id,
+        "status": "succeeded",
+        "amount": payment.amount.minor_units,
+        "amount_received": payment.amount.minor_units,
+        "currency": payment.amount.currency.lower(),
+        "metadata": {"donation_id": payment.donation_id},
+    }
+    return shown | more
+
+
+@pytest.fixture
+async def payment(till: Till) -> payment_pb2.Payment:
+    return (await till.create(order())).payment
+
+
+@pytest.fixture
+async def rows(till: Till) -> Any:
+    """The rows of stored webhooks by id."""
+    connection = await asyncpg.connect(till.schemas.admin_dsn, server_settings={"search_path": "payment"})
+
+    async def find(event_id: str) -> asyncpg.Record | None:
+        return await connection.fetchrow("SELECT state, reason, body FROM provider_event WHERE event_id = $1", event_id)
+
+    yield find
+    await connection.close()
+
+
+async def post(till: Till, body: str | bytes, signature: str | None, **headers: str) -> int:
+    given = {} if signature is None else {"Stripe-Signature": signature}
+    data = io.BytesIO(body if isinstance(body, bytes) else body.encode())
+    async with till.rest.post(DOOR, data=data, headers=given | headers) as answer:
+        return answer.status
+
+
+def unproven(body: str, secret: str) -> dict[str, tuple[str, str | None]]:
+    """Ways to send a body whose signature proves nothing."""
+    good = signed(body, secret)
+    stamp, _, mac = good.partition(",")
+    return {
+        "no header": (body, None),
+        "an empty header": (body, ""),
+        "garbage": (body, "garbage"),
+        "no time": (body, mac),
+        "no signature": (body, stamp),
+        "only v0": (body, good.replace("v1=", "v0=")),
+        "another secret": (body, signed(body, "whsec_of_a_stranger")),
+        "one byte changed": (body.replace("2500", "2501", 1), good),
+        "written anew": (json.dumps(json.loads(body), indent=1), good),
+        "301 s old": (body, signed(body, secret, at=time.time() - 301)),
+        "10 minutes ahead": (body, signed(body, secret, at=time.time() + 600)),
+        "10 years ahead": (body, signed(body, secret, at=time.time() + 10 * 31_536_000)),
+        "another time": (body, f"t={int(time.time()) - 1},{mac}"),
+        "a hundred signatures": (body, f"{good},{','.join(['v1=' + 'a' * 64] * 100)}"),
+        "two times": (body, f"t=1,{good}"),
+    }
+
+
+@pytest.mark.requirement("HKI-1")
+@pytest.mark.parametrize("way", unproven("{}", "whsec_x"))
+async def test_what_does_not_prove_its_sender_is_refused_and_leaves_nothing(till: Till, payment, rows, way: str) -> None:
+    event_id = f"evt_{payment.payment_id.replace('-', '')}"
+    secret = till.sandbox.webhook_secrets[0]
+    body, signature = unproven(event_about(intent_shown(payment), event_id), secret)[way]
+    assert await post(till, body, signature) == 400
+    assert await rows(event_id) is None
+    assert (await till.payment(payment.payment_id)).captured.minor_units == 0
+
+
+@pytest.mark.requirement("HKI-1")
+async def test_either_secret_is_good_while_they_are_rotated(till: Till, payment, rows) -> None:
+    for number, secret in enumerate(till.sandbox.webhook_secrets):
+        event_id = f"evt_rotation_{number}_{payment.provider_id}"
+        body = event_about(intent_shown(payment), event_id, kind="invoice.paid")
+        both = f"{signed(body, 'whsec_retired')},{signed(body, secret).partition(',')[2]}"
+        assert await post(till, body, both) == 200
+        assert (await rows(event_id))["state"] == 1
+
+
+@pytest.mark.requirement("HKI-1", "SEC-6")
+async def test_a_body_above_one_mebibyte_is_refused_before_anyone_computes(till: Till) -> None:
+    assert await post(till, b"x" * (1024 * 1024 + 1), "t=1,v1=00") == 413
+    assert await post(till, b"x" * (1024 * 1024), "t=1,v1=00") == 400
+
+
+@pytest.mark.requirement("HKI-2", "HKI-3")
+async def test_a_hundred_deliveries_of_one_event_have_one_effect(till: Till, payment, rows) -> None:
+    event_id = f"evt_hundred_{payment.provider_id}"
+    body = event_about(intent_shown(payment), event_id)
+    signature = signed(body, till.sandbox.webhook_secrets[0])
+    assert set(await asyncio.gather(*(post(till, body, signature) for _ in range(100)))) == {200}
+    paid = await till.payment(payment.payment_id)
+    assert (paid.state, paid.version) == (P.STATE_SUCCEEDED, payment.version + 1)
+    request = ledger_service_pb2.ListEntriesRequest(reference_id=payment.payment_id)
+    assert len((await till.ledger.ListEntries(request)).entries) == 2
+    assert (await rows(event_id))["state"] == 1
+
+
+@pytest.mark.requirement("HKI-4")
+async def test_unknown_types_are_stored_and_acknowledged(till: Till, payment, rows) -> None:
+    event_id = f"evt_unknown_{payment.provider_id}"
+    body = event_about({"object": "radar.something", "id": "rs_1"}, event_id, kind="radar.something.new")
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+    assert (await rows(event_id))["state"] == 1
+
+
+@pytest.mark.requirement("HKI-4")
+async def test_an_event_about_something_unknown_is_parked_and_acknowledged(till: Till, rows) -> None:
+    stranger = {"object": "payment_intent", "id": "pi_of_nobody", "status": "succeeded", "amount": 1, "currency": "usd"}
+    event_id = f"evt_parked_{time.time_ns()}"
+    body = event_about(stranger, event_id)
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+    parked = await rows(event_id)
+    assert (parked["state"], parked["reason"]) == (2, "what it is about is not known yet")
+    till.clock.advance(datetime.timedelta(days=3))
+    await until(lambda: rows(event_id), holds=lambda row: row["state"] == 3)
+
+
+@pytest.mark.requirement("HKI-4")
+async def test_a_webhook_that_comes_before_our_own_answer_is_applied_as_soon_as_that_is_there(till: Till) -> None:
+    """Its intent is unknown to us when it comes; the payment is found through what the answer brings."""
+    await till.sandbox.webhook_fault("before_answer", times=20)
+    await till.sandbox.fault("slow", call="payment_intents.create", seconds=0.5)
+    created = await till.create(order())
+    await confirm(till.sandbox, created.client_secret)
+    await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+
+
+LIES = {
+    "another amount": {"amount": 2501, "amount_received": 2501},
+    "another currency": {"currency": "eur"},
+    "more captured": {"amount_received": 2501},
+    "another donation": {"metadata": {"donation_id": "01890000-0000-7000-8000-000000000001"}},
+    "a status that nobody knows": {"status": "on_hold"},
+    "an amount that is no number": {"amount": "much"},
+}
+
+
+@pytest.mark.requirement("HKI-4")
+@pytest.mark.parametrize("lie", LIES)
+async def test_what_contradicts_our_books_is_kept_apart_and_posts_nothing(till: Till, payment, rows, lie: str) -> None:
+    event_id = f"evt_lie_{payment.provider_id}"
+    body = event_about(intent_shown(payment, **LIES[lie]), event_id)
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+    assert (await rows(event_id))["state"] == 3
+    unchanged = await till.payment(payment.payment_id)
+    assert (unchanged.state, unchanged.version) == (payment.state, payment.version)
+
+
+async def test_metadata_alone_never_finds_a_payment_whose_intent_is_known(till: Till, payment, rows) -> None:
+    event_id = f"evt_claim_{payment.provider_id}"
+    body = event_about(intent_shown(payment, id="pi_of_a_stranger"), event_id)
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+    assert (await rows(event_id))["state"] == 2
+    assert (await till.payment(payment.payment_id)).captured.minor_units == 0
+
+
+@pytest.mark.parametrize("more", [{"account": "acct_of_another"}])
+async def test_events_of_other_accounts_are_stored_without_effect(till: Till, payment, rows, more: dict[str, Any]) -> None:
+    event_id = f"evt_foreign_{payment.provider_id}"
+    body = event_about(intent_shown(payment), event_id, **more)
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+    assert (await rows(event_id))["reason"] == "of another account"
+    assert (await till.payment(payment.payment_id)).captured.minor_units == 0
+
+
+@pytest.mark.requirement("HKI-1")
+@pytest.mark.parametrize(
+    "body",
+    [
+        "not json",
+        "[]",
+        "null",
+        "{}",
+        '{"id": "evt_1", "type": "x", "created": 1, "livemode": false, "data": {}}',
+        '{"id": "evt\\u0000", "type": "x", "created": 1, "livemode": false, "data": {"object": {}}}',
+        '{"id": "evt_1", "type": "x", "created": 1e400, "livemode": false, "data": {"object": {}}}',
+        '{"id": "evt_1", "type": "x", "created": 1, "livemode": true, "data": {"object": {}}}',
+        '{"id": 7, "type": "x", "created": 1, "livemode": false, "data": {"object": {}}}',
+        "[" * 50_000,
+    ],
+    ids=range(10),
+)
+async def test_what_is_signed_and_no_event_of_this_mode_is_refused(till: Till, body: str) -> None:
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 400
+
+
+@pytest.mark.requirement("HKI-1")
+async def test_bytes_that_are_no_text_are_refused(till: Till) -> None:
+    assert await post(till, b"\xff\xfe", "t=1,v1=00") == 400
+
+
+async def test_the_body_is_kept_sealed(till: Till, payment, rows) -> None:
+    await confirm(till.sandbox, (await till.create(order())).client_secret)
+    event_id = f"evt_sealed_{payment.provider_id}"
+    body = event_about(intent_shown(payment, description="ada@example.org"), event_id)
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+    assert b"ada@example.org" not in (await until(lambda: rows(event_id)))["body"]
