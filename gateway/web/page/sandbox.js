@@ -61,7 +61,7 @@ export function intentOutcome({ status, next_action: action, last_payment_error:
   return error ? { kind: "declined", code: codeOf(error) } : { kind: "open" };
 }
 
-export const codeOf = (error) => error.decline_code ?? error.code ?? "";
+export const codeOf = (error) => error.decline_code || error.code || "";
 
 // The payment's id is what stands before the secret part.
 const addressOf = (secret) => `/v1/payment_intents/${secret.slice(0, secret.indexOf("_secret_"))}`;

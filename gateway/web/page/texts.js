@@ -134,6 +134,7 @@ const DECLINES = {
   card_not_supported: "The card cannot be used for this payment.",
   currency_not_supported: "The card does not take this currency.",
   authentication_required: "The bank wants to check that it is you, and the check did not take place.",
+  authentication_failed: "Your bank could not confirm that it is you.",
   payment_intent_authentication_failure: "Your bank could not confirm that it is you.",
 };
 const DECLINED = "The bank declined the payment.";
