@@ -12,7 +12,7 @@ from gateway.cors import Cors
 from gateway.exchange import Answer, Exchange, Receive, Scope, Send
 from gateway.metrics import RequestCounter
 from gateway.pack import pack
-from gateway.pages import Page
+from gateway.pages import Pages
 from gateway.problems import problem
 from gateway.transcode.routes import Match, Routes
 from mesh.errors import Internal, Refusal
@@ -36,9 +36,7 @@ Handle: TypeAlias = Callable[[Match, Exchange], Awaitable[Answer | Stream]]
 class Edge:
     """Turns every request into exactly one answer, every failure into a problem document."""
 
-    def __init__(
-        self, *, pages: dict[bytes, Page], routes: Routes, handle: Handle, cors: Cors, counter: RequestCounter
-    ) -> None:
+    def __init__(self, *, pages: Pages, routes: Routes, handle: Handle, cors: Cors, counter: RequestCounter) -> None:
         self._pages = pages
         self._routes = routes
         self._handle = handle
@@ -67,18 +65,18 @@ class Edge:
             return problem(Internal("internal error"), request_id=exchange.correlation_id)
 
     async def _route(self, exchange: Exchange) -> Answer | Stream:
-        page = self._pages.get(exchange.path)
-        if exchange.method == "OPTIONS" and (preflight := self._preflight(exchange, page)):
+        found = self._pages.find(exchange.path)
+        if exchange.method == "OPTIONS" and (preflight := self._preflight(exchange, is_page=bool(found))):
             return preflight
-        if page:
-            exchange.route = exchange.path.decode("latin-1")
+        if found:
+            exchange.route, page = found
             return await page(exchange)
         match = self._routes.find(exchange)
         exchange.route = match.route.template.text
         return await self._handle(match, exchange)
 
-    def _preflight(self, exchange: Exchange, page: Page | None) -> Answer | None:
-        return self._cors.preflight(exchange, _PAGE_METHODS if page else self._routes.methods(exchange.path))
+    def _preflight(self, exchange: Exchange, *, is_page: bool) -> Answer | None:
+        return self._cors.preflight(exchange, _PAGE_METHODS if is_page else self._routes.methods(exchange.path))
 
     def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
         return [(b"x-request-id", exchange.correlation_id.encode()), *_SECURITY, *self._cors.headers(exchange)]

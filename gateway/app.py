@@ -16,7 +16,7 @@ from gateway.exchange import Answer, Exchange
 from gateway.follow import FOLLOW_TOTALS, Follower, Sink
 from gateway.identity import Doorkeeper
 from gateway.metrics import SSE_READERS, TOTALS_CACHE_HITS, RequestCounter
-from gateway.pages import Page, documents, readable, signs_of_life
+from gateway.pages import Page, Pages, documents, giving_pages, readable, signs_of_life
 from gateway.readiness import Readiness
 from gateway.server import Stages, serving
 from gateway.sse import WATCH_TOTALS, Streams, TotalsFeed
@@ -81,7 +81,8 @@ async def _rest(parts: _Parts) -> AsyncIterator[Gateway]:
         return await transcoder(match, exchange)
 
     hook = webhook(parts.clients, parts.methods[HANDLE_WEBHOOK])
-    edge = _edge(parts, _routes(parts), handle, pages=documents(), hooks={b"/webhooks/stripe": hook})
+    pages = documents() | giving_pages(parts.settings)
+    edge = _edge(parts, _routes(parts), handle, pages=pages, hooks={b"/webhooks/stripe": hook})
     stages = Stages(drain=parts.readiness.drain, close=lambda: None)
     async with _following(parts, [parts.cache]), serving(edge, parts.settings, stages=stages) as port:
         yield Gateway(port)
@@ -129,7 +130,7 @@ def _edge(
 ) -> Edge:
     pages = {**pages, **signs_of_life(parts.readiness.page)}
     return Edge(
-        pages={**{path: readable(page) for path, page in pages.items()}, **hooks},
+        pages=Pages({**{path: readable(page) for path, page in pages.items()}, **hooks}),
         routes=Routes(routes),
         handle=handle,
         cors=Cors(parts.settings.cors_origins),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from typing import Literal
+from uuid import UUID
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from mesh.config import ProcessSettings
+
+# An origin stands in the pages' security policy, so it holds nothing that could end a directive there.
+_ORIGIN = r"^(https?://[A-Za-z0-9._\[\]:-]+)?$"
 
 
 class GatewaySettings(ProcessSettings):
@@ -21,7 +25,14 @@ class GatewaySettings(ProcessSettings):
     payment_target: str = Field(min_length=1)
     aggregator_target: str = Field(min_length=1)
     notification_target: str = Field("", description="empty: its methods answer NOT_IMPLEMENTED")
-    live_url: str = Field("", pattern="^(https?://[^/]+)?$", description="origin of the live process, as browsers reach it")
+    live_url: str = Field("", pattern=_ORIGIN, description="origin of the live process, as browsers reach it")
+    stripe_publishable_key: str = Field(
+        "", pattern="^(pk_[A-Za-z0-9_]+)?$", description="pk_…, for the browser; empty: the pages take no payments"
+    )
+    stripe_browser_base: str = Field(
+        "", pattern=_ORIGIN, description="origin of the sandbox, as browsers reach it; empty: Stripe itself"
+    )
+    featured_campaign: UUID | None = Field(None, description="what the start page shows; empty: it asks for a campaign")
     cors_origins: tuple[str, ...] = Field((), description="exact origins that browsers may call from, as a JSON list")
     development_token: SecretStr | None = Field(
         None, min_length=8, description="bearer token that acts as internal and operator, in development only"

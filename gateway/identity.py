@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import time
 
 from giving.common.v1.identity_pb2 import Identity
@@ -10,12 +11,14 @@ from giving.common.v1.policy_pb2 import ROLE_INTERNAL, ROLE_OPERATOR, ROLE_PUBLI
 
 from gateway.config import GatewaySettings
 from gateway.exchange import Exchange
+from gateway.guests import client_id_of, is_foreign
 from mesh.errors import Unauthenticated
 from mesh.rpc.call import TRACE_KEY, Call, traceparent_from
 from mesh.rpc.contract import Method
 
-_PUBLIC = Identity(roles=[ROLE_PUBLIC])
 _DEVELOPMENT = Identity(roles=[ROLE_PUBLIC, ROLE_INTERNAL, ROLE_OPERATOR], subject="development")
+# The form only: whoever owns the donation checks what it proves.
+_ACCESS_TOKEN = re.compile(r"gdt_[A-Za-z0-9._~-]{1,251}", re.ASCII)
 
 
 class Doorkeeper:
@@ -24,6 +27,7 @@ class Doorkeeper:
     def __init__(self, settings: GatewaySettings) -> None:
         token = settings.development_token
         self._token = token.get_secret_value().encode() if token else b""
+        self._origins = frozenset(settings.cors_origins)
 
     def identify(self, exchange: Exchange) -> Identity:
         """Who makes this request.
@@ -32,14 +36,24 @@ class Doorkeeper:
             Unauthenticated: it brings credentials that prove nothing.
         """
         authorization = exchange.header(b"authorization")
-        return self._proven(authorization) if authorization else _PUBLIC
+        return self._proven(exchange, authorization) if authorization else self._guest(exchange)
 
-    def _proven(self, authorization: str) -> Identity:
+    def _proven(self, exchange: Exchange, authorization: str) -> Identity:
         scheme, _, given = authorization.partition(" ")
-        proven = hmac.compare_digest(given.strip().encode(), self._token)
+        given = given.strip()
+        if scheme.lower() == "bearer" and _ACCESS_TOKEN.fullmatch(given):
+            return self._guest(exchange, access_token=given)
+        proven = hmac.compare_digest(given.encode(), self._token)
         if self._token and scheme.lower() == "bearer" and proven:
             return _DEVELOPMENT
         raise Unauthenticated("these credentials prove nothing; send `Authorization: Bearer <token>`")
+
+    def _guest(self, exchange: Exchange, *, access_token: str = "") -> Identity:
+        # A browser sends the cookie along with whatever another site's page makes it send. Without this that page could
+        # act in the guest's scope: begin donations as him, or take the idempotency keys that he is about to use.
+        foreign = is_foreign(exchange, self._origins)
+        client_id = "" if foreign else client_id_of(exchange)
+        return Identity(roles=[ROLE_PUBLIC], client_id=client_id, access_token=access_token)
 
 
 def call_of(exchange: Exchange, method: Method, identity: Identity) -> Call:

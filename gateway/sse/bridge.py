@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from gateway.clients import Clients, package_of
 from gateway.convert import Writers
-from gateway.sse.outlet import PING_S, Outlet, frame
+from gateway.sse.outlet import Outlet, frame
 from mesh.errors import from_rpc_error
 from mesh.rpc.call import Call
 from mesh.rpc.contract import Method
@@ -68,12 +68,15 @@ class Bridged:
     async def _next(self, outlet: Outlet) -> Any:
         # A read that is cancelled cancels the stream, so pings wait beside it.
         reading = asyncio.ensure_future(self._stream.read())
+        # A donation may stand still for a day: without being woken we would see only at the next ping that nobody reads.
+        reading.add_done_callback(lambda _: outlet.wake.set())
         try:
             while not outlet.over:
-                done, _ = await asyncio.wait({reading}, timeout=PING_S)
-                if done:
+                outlet.wake.clear()
+                if reading.done():
                     return reading.result()
-                await outlet.ping()
+                if not await outlet.woken():
+                    await outlet.ping()
         finally:
             reading.cancel()
         return None

@@ -57,6 +57,13 @@ class Recorded:
 
 
 class Donations(Recorded, donation_service_pb2_grpc.DonationServiceServicer):
+    """Donations of which nothing more is heard once the gate is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
     async def CreateDonation(self, request, context):
         await self.take("CreateDonation", request, context)
         return CreateDonationResponse(donation=Donation(donation_id=DONATION_ID, campaign_id=request.campaign_id))
@@ -80,6 +87,7 @@ class Donations(Recorded, donation_service_pb2_grpc.DonationServiceServicer):
     async def WatchDonation(self, request, context):
         await self.take("WatchDonation", request, context)
         yield WatchDonationResponse(donation=Donation(donation_id=request.donation_id))
+        await self.gate.wait()
 
 
 class Campaigns(Recorded, campaign_service_pb2_grpc.CampaignServiceServicer):

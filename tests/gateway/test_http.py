@@ -217,13 +217,6 @@ async def test_the_docs_page_runs_no_foreign_script(rest):
     assert "://" not in page
 
 
-@pytest.mark.requirement("WEB-1")
-async def test_the_root_leads_to_the_docs(rest):
-    async with rest.get("/", allow_redirects=False) as answer:
-        assert answer.status == 307
-        assert answer.headers["Location"] == "/docs"
-
-
 def test_production_refuses_to_start_with_a_development_token():
     targets = dict.fromkeys(("donation_target", "payment_target", "aggregator_target"), "127.0.0.1:1")
     with pytest.raises(ValidationError, match="development_token"):

@@ -155,3 +155,14 @@ async def test_event_streams_are_served_while_draining_and_then_ended_in_good_fo
             # Read to their end without an error: the last chunk came.
             assert b"data: " in await second.read()
         assert b"data: " in await first.read()
+
+
+@pytest.mark.requirement("OPS-6", "INT-8")
+async def test_a_donation_that_stands_still_does_not_hold_up_a_stop(stopping, upstreams):
+    upstreams.donations.gate.clear()
+    path = f"/v1/donations/{DONATION_ID}:watch"
+    async with stopping(gateway_role="live", grace_s=300) as (gateway, session), session.get(path) as watching:
+        assert DONATION_ID.encode() in await watching.content.readuntil(b"}}\n\n")
+        async with asyncio.timeout(5):  # a ping would come only after ten seconds
+            await gateway.end()
+            assert b"event: end" not in await watching.read()

@@ -39,8 +39,8 @@ EXTRAS = {
 GATEWAY_ROLES = {
     "__init__", "__main__", "app", "config", "api", "clients", "convert", "webhooks",
     # What HTTP asks for and gRPC does not.
-    "cache", "connection", "cors", "exchange", "follow", "identity", "metrics", "openapi", "pack", "pages", "problems",
-    "readiness", "server", "sse", "transcode", "web",
+    "cache", "connection", "cors", "exchange", "follow", "guests", "identity", "metrics", "openapi", "pack", "pages",
+    "problems", "readiness", "server", "sse", "transcode", "web",
 }  # fmt: skip
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "base", "impl"}
 

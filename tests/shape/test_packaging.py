@@ -94,6 +94,8 @@ def test_an_installation_holds_every_module_once_and_nothing_else(installed: Pat
         "sandbox",
     }
     assert len(list(installed.rglob("retries.py"))) == 1
+    web = Path("gateway/web")
+    assert {path.name for path in (installed / web).rglob("*")} == {path.name for path in (ROOT / web).rglob("*")}
 
 
 def test_what_is_imported_is_asked_for_and_what_is_asked_for_is_imported() -> None:

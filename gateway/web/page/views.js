@@ -1,0 +1,66 @@
+// What the donor sees beside the form: preparing, paying, waiting, and how it ended.
+
+import { heading, make } from "./dom.js";
+import { currencyOf, format } from "./money.js";
+import { declineOf, texts } from "./texts.js";
+
+/** A view that says something and offers at most one thing to do. */
+export function notice({ view, title, lines, details, button, busy = false }) {
+  return make(
+    "section",
+    { class: "view", "data-view": view, "aria-busy": busy ? "true" : "false" },
+    heading(2, title),
+    busy ? make("div", { class: "spinner", "aria-hidden": "true" }) : null,
+    ...lines.filter(Boolean).map((line) => make("p", {}, line)),
+    details ? terms(details) : null,
+    button ? make("button", { type: "button", class: "primary", onclick: button.onclick }, button.text) : null,
+  );
+}
+
+/** The view on which the donor pays; `card` is the place for the card's form. */
+export function payment({ donation, amounts, alert, card, onPay, onChange }) {
+  const { gift, cover, total } = amounts;
+  const rows = cover ? { [texts.gift]: gift, [texts.fee]: cover, [texts.total]: total } : { [texts.gift]: total };
+  const button = make("button", { type: "submit", class: "primary" }, texts.pay(total));
+  return make(
+    "form",
+    { class: "view", "data-view": "waiting", "data-donation": donation.donation_id, novalidate: true, onsubmit: onPay },
+    heading(2, texts.payTitle),
+    alert,
+    terms(rows),
+    card,
+    button,
+    make("button", { type: "button", class: "quiet", onclick: onChange }, texts.change),
+  );
+}
+
+/** The view of a gift that is over, by its standing. */
+export function ending({ standing, donation, amounts, campaign, sendsReceipt, onAgain }) {
+  const again = { text: texts.again, onclick: onAgain };
+  const details = { [texts.reference]: donation.donation_id };
+  if (standing === "thanks") {
+    const lines = [texts.thanks(amounts.total, campaign.display_name), sendsReceipt ? texts.receipt : null];
+    return notice({ view: "thanks", title: texts.thanksTitle, lines, details, button: again });
+  }
+  const line = standing === "refunded" ? texts.refunded(amounts.refunded) : texts[standing];
+  const why = standing === "failed" ? declineOf(donation.failure_code) : null;
+  return notice({ view: standing, title: texts[`${standing}Title`], lines: [why, line], details, button: again });
+}
+
+/** A donation's amounts as people read them; `cover` is empty without one. */
+export function amountsOf(donation, configuration) {
+  const currency = currencyOf(configuration, donation.amount.currency);
+  const units = (money) => BigInt(money?.minor_units ?? "0");
+  const [total, cover] = [units(donation.amount), units(donation.fee_cover)];
+  return {
+    total: format(total, currency),
+    cover: cover ? format(cover, currency) : "",
+    gift: format(total - cover, currency),
+    refunded: format(units(donation.refunded), currency),
+  };
+}
+
+function terms(rows) {
+  const entries = Object.entries(rows).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
+  return make("dl", { class: "terms" }, entries);
+}
