@@ -204,9 +204,7 @@ async def test_what_nobody_captures_within_seven_days_is_canceled(sandbox: Sandb
     assert {"charge.expired", "payment_intent.canceled"} <= set(kinds)
 
 
-async def test_with_asynchronous_capture_the_balance_transaction_comes_later(
-    sandbox: Sandbox, client: stripe.StripeClient
-):
+async def test_with_asynchronous_capture_the_balance_transaction_comes_later(sandbox: Sandbox, client: stripe.StripeClient):
     intent = await pay(client, expand=["latest_charge"])
     assert intent.latest_charge.balance_transaction is None
 

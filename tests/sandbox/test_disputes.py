@@ -24,9 +24,7 @@ async def dispute_of(client: stripe.StripeClient, intent: stripe.PaymentIntent) 
         ("pm_card_createDisputeInquiry", "fraudulent", "warning_needs_response"),
     ],
 )
-async def test_a_card_brings_a_dispute(
-    sandbox: Sandbox, client: stripe.StripeClient, method: str, reason: str, status: str
-):
+async def test_a_card_brings_a_dispute(sandbox: Sandbox, client: stripe.StripeClient, method: str, reason: str, status: str):
     intent = await pay(client, method)
     await sandbox.advance(seconds=2)
     dispute = await dispute_of(client, intent)
@@ -40,9 +38,7 @@ async def test_a_card_brings_a_dispute(
     ("evidence", "status", "moved"),
     [("winning_evidence", "won", [-2500, 2500]), ("losing_evidence", "lost", [-2500])],
 )
-async def test_evidence_decides(
-    sandbox: Sandbox, client: stripe.StripeClient, evidence: str, status: str, moved: list[int]
-):
+async def test_evidence_decides(sandbox: Sandbox, client: stripe.StripeClient, evidence: str, status: str, moved: list[int]):
     intent = await pay(client)
     opened = await sandbox.dispute(payment_intent=intent.id)
     reviewed = await client.v1.disputes.update_async(opened["id"], {"evidence": {"uncategorized_text": evidence}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from uuid import uuid4
 
 import aiohttp
@@ -104,7 +105,11 @@ async def test_expansion_reaches_into_what_belongs_together(client: stripe.Strip
     ("given", "code", "param"),
     [
         ({"colour": "red"}, "parameter_unknown", "colour"),
-        ({"automatic_payment_methods": {"colour": "red", "enabled": True}}, "parameter_unknown", "automatic_payment_methods[colour]"),
+        (
+            {"automatic_payment_methods": {"colour": "red", "enabled": True}},
+            "parameter_unknown",
+            "automatic_payment_methods[colour]",
+        ),
         ({"amount": "1.5"}, "parameter_invalid_integer", "amount"),
         ({"description": ""}, "parameter_invalid_empty", "description"),
         ({"currency": "xyz"}, None, "currency"),
@@ -168,7 +173,8 @@ async def test_without_the_secret_key_nothing_is_shown(sandbox: Sandbox, key: st
 
 
 async def test_basic_authentication_and_versions_work_as_at_stripe(sandbox: Sandbox):
-    async with aiohttp.ClientSession(auth=aiohttp.BasicAuth(sandbox.secret)) as session:
+    basic = base64.b64encode(f"{sandbox.secret}:".encode()).decode()
+    async with aiohttp.ClientSession(headers={"Authorization": f"Basic {basic}"}) as session:
         async with session.get(f"{sandbox.url}/v1/balance") as answer:
             assert (answer.status, answer.headers["Stripe-Version"]) == (200, stripe.api_version)
         async with session.get(f"{sandbox.url}/v1/balance", headers={"Stripe-Version": "2019-01-01"}) as answer:
