@@ -80,17 +80,13 @@ async def test_a_browser_may_ask_from_anywhere(browser: aiohttp.ClientSession):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "redirect_status", "status"),
-    [("complete", "succeeded", "succeeded"), ("fail", "failed", "requires_payment_method")],
+    ("outcome", "verdict"),
+    [("complete", ("succeeded", "succeeded")), ("fail", ("failed", "requires_payment_method"))],
 )
 async def test_the_banks_page_leads_back_with_its_verdict(
-    sandbox: Sandbox,
-    client: stripe.StripeClient,
-    browser: aiohttp.ClientSession,
-    outcome: str,
-    redirect_status: str,
-    status: str,
+    sandbox: Sandbox, client: stripe.StripeClient, browser: aiohttp.ClientSession, *, outcome: str, verdict: tuple[str, str]
 ):
+    redirect_status, status = verdict
     intent = await create(client)
     _, asked = await confirm(browser, sandbox, intent, number=ASKING)
     page = asked["next_action"]["redirect_to_url"]["url"]

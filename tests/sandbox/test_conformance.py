@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,17 @@ CALLS: dict[str, V1] = {
         }
     ),
     "intent read": lambda v1, ids: v1.payment_intents.retrieve_async(ids["open"], {"expand": ["latest_charge"]}),
-    "intent changed": lambda v1, ids: v1.payment_intents.update_async(ids["open"], {"amount": 2600, "metadata": {"a": "b"}}),
+    "intent changed": lambda v1, ids: v1.payment_intents.update_async(
+        ids["changing"], {"amount": 2600, "metadata": {"a": "b"}}
+    ),
     "intent confirmed": lambda v1, ids: v1.payment_intents.confirm_async(
-        ids["open"], {"payment_method": "pm_card_visa", "return_url": "https://shop.example", "use_stripe_sdk": False}
+        ids["confirming"], {"payment_method": "pm_card_visa", "return_url": "https://shop.example", "use_stripe_sdk": False}
     ),
     "intent captured": lambda v1, ids: v1.payment_intents.capture_async(ids["authorised"], {"amount_to_capture": 2000}),
-    "intent canceled": lambda v1, ids: v1.payment_intents.cancel_async(ids["spare"], {"cancellation_reason": "abandoned"}),
-    "intents listed": lambda v1, ids: v1.payment_intents.list_async({"limit": 3, "created": {"gte": 1}}),
+    "intent canceled": lambda v1, ids: v1.payment_intents.cancel_async(
+        ids["canceling"], {"cancellation_reason": "abandoned"}
+    ),
+    "intents listed": lambda v1, _: v1.payment_intents.list_async({"limit": 3, "created": {"gte": 1}}),
     "intents searched": lambda v1, _: v1.payment_intents.search_async({"query": "metadata['a']:'b'", "limit": 5}),
     "charge read": lambda v1, ids: v1.charges.retrieve_async(ids["charge"]),
     "charges listed": lambda v1, ids: v1.charges.list_async({"payment_intent": ids["paid"]}),
@@ -84,7 +89,7 @@ CALLS: dict[str, V1] = {
     "balance transactions listed": lambda v1, ids: v1.balance_transactions.list_async({"source": ids["charge"]}),
     "balance read": lambda v1, _: v1.balance.retrieve_async(),
     "event read": lambda v1, ids: v1.events.retrieve_async(ids["event"]),
-    "events listed": lambda v1, ids: v1.events.list_async(
+    "events listed": lambda v1, _: v1.events.list_async(
         {"types": ["charge.succeeded", "payment_intent.succeeded"], "delivery_success": True, "created": {"gte": 1}}
     ),
 }
@@ -129,16 +134,23 @@ async def _listens(port: int) -> bool:
     return True
 
 
-@pytest.fixture
-async def ids(sandbox: Sandbox, client: stripe.StripeClient) -> Ids:
-    """One of everything in the sandbox."""
+@pytest.fixture(scope="module")
+async def ids(sandbox: Sandbox) -> Ids:
+    """One of everything in the sandbox, and for each call that changes an intent one of its own."""
+    async with closing(sandbox.client()) as client:
+        return await _everything(sandbox, client)
+
+
+async def _everything(sandbox: Sandbox, client: stripe.StripeClient) -> Ids:
     paid = await pay(client, capture_method="automatic", expand=["latest_charge"])
     disputed = await pay(client)
     refund = await client.v1.refunds.create_async({"payment_intent": paid.id, "amount": 50})
     events = await client.v1.events.list_async({"limit": 1})
     return Ids(
         open=(await create(client)).id,
-        spare=(await create(client)).id,
+        changing=(await create(client)).id,
+        confirming=(await create(client)).id,
+        canceling=(await create(client)).id,
         authorised=(await pay(client, capture_method="manual")).id,
         paid=paid.id,
         charge=paid.latest_charge.id,
@@ -159,8 +171,8 @@ def differences(theirs: Any, ours: Any, path: str = "") -> list[str]:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         names = theirs.keys() - _NOT_COMPARED
         absent = [f"{path}.{name} is absent" for name in names - ours.keys()]
-        both = [differences(theirs[name], ours[name], f"{path}.{name}") for name in names & ours.keys()]
-        return absent + sum(both, [])
+        both = (differences(theirs[name], ours[name], f"{path}.{name}") for name in names & ours.keys())
+        return [*absent, *chain.from_iterable(both)]
     if isinstance(theirs, list) and isinstance(ours, list):
         return differences(theirs[0], ours[0], f"{path}[]") if theirs and ours else []
     return [] if type(theirs) is type(ours) or {type(theirs), type(ours)} <= {str, dict} else [f"{path} is {ours!r}"]
