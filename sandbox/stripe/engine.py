@@ -36,7 +36,9 @@ class Engine:
 
         def run(connection: sqlite3.Connection) -> tuple[ResultT, bool]:
             work = self._work(connection, cause)
-            return unit(work), bool(work.announced)
+            result = unit(work)
+            work.flush()
+            return result, bool(work.announced)
 
         result, announced = await self._book.run(run)
         if announced:

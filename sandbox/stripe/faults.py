@@ -32,6 +32,8 @@ class Fault(NamedTuple):
 
 def taken(work: Work, scope: str, matches: Callable[[Fault], bool]) -> Fault | None:
     """The first fault that matches, used once."""
+    if not work.faulty:
+        return None
     for row in work.ask("faults", scope):
         fault = Fault(*row)
         if matches(fault):

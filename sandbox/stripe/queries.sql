@@ -9,9 +9,6 @@ SET seen = CASE WHEN changed + :delay <= :now THEN body ELSE seen END, changed =
 WHERE id = :id
 
 -- name: get_object
-SELECT body FROM object WHERE id = ? AND kind = ?
-
--- name: any_object
 SELECT body FROM object WHERE id = ?
 
 -- name: children
@@ -24,7 +21,7 @@ SELECT seq FROM object WHERE id = ? AND kind = ?
 SELECT seq FROM event WHERE id = ?
 
 -- name: add_label
-INSERT OR IGNORE INTO label (key, value, seq) SELECT ?, ?, seq FROM object WHERE id = ?
+INSERT OR IGNORE INTO label (key, value, seq) VALUES (?, ?, ?)
 
 -- name: searched
 -- Versions that search has noticed, newest first.
@@ -95,6 +92,9 @@ VALUES (:scope, :fault, :call, :types, :times, :seconds, :copies)
 
 -- name: faults
 SELECT id, fault, call, types, remaining, seconds, copies FROM fault WHERE scope = ? ORDER BY id
+
+-- name: any_fault
+SELECT EXISTS (SELECT 1 FROM fault)
 
 -- name: use_fault
 UPDATE fault SET remaining = remaining - 1 WHERE id = ?

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sandbox.stripe import ledger
-from sandbox.stripe.refusals import malformed
+from sandbox.stripe.refusals import malformed, no_such
 from sandbox.stripe.shapes import account
 from sandbox.stripe.shapes.payment import PUBLIC_FIELDS
 from sandbox.stripe.work import Object, Work, shown
@@ -76,4 +75,7 @@ def _refunds(work: Work, charge: Mapping[str, Any]) -> Object:
 
 
 def _any(work: Work, object_id: str) -> Object:
-    return dict(json.loads(work.one("any_object", object_id)))
+    thing = work.find(object_id)
+    if thing is None:
+        raise no_such("object", object_id, param="expand")
+    return thing

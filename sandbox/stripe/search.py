@@ -123,7 +123,7 @@ def _before(given: Mapping[str, Any]) -> int:
 def _noticed(work: Work, kind: str, query: Query, *, before: int) -> Iterator[tuple[int, Object]]:
     """Objects whose version that search has noticed fits, as they are now."""
     common = {"kind": kind, "before": before, "now": work.now, "delay": work.rules.search_delay_s}
-    label = query.label()
+    label = query.label() if kind == "payment_intent" else None
     if label is None:
         rows = work.ask_named("searched", **common)
     else:

@@ -98,6 +98,7 @@ def serve(work: Work, request: Request, credentials: Credentials) -> Answer:
     except Refused as refused:
         answer = refusal(refused, request.id)
     answer = replace(answer, call=name, fault=fault)
+    work.flush()
     _enter(work, request, answer)
     if not work.announced:
         return answer
@@ -140,7 +141,6 @@ def _executed(work: Work, request: Request, call: Call, asked: Asked, fault: Fau
     """The answer, and whether a key keeps it."""
     if fault is not None and fault.fault == "error_500":
         return refusal(server_error(), request.id), True
-    work.connection.execute("SAVEPOINT call")
     try:
         result = calls.answer(work, call, asked)
         if isinstance(result, Refused):  # with effects, such as the failed charge of a decline
@@ -149,10 +149,8 @@ def _executed(work: Work, request: Request, call: Call, asked: Asked, fault: Fau
             view = rendered(work, result, expand=asked.given.get("expand") or (), public=_is_reduced(asked, result))
             answer, is_saved = Answer(200, dumps(view), _headers(request.id)), True
     except Refused as refused:
-        work.connection.execute("ROLLBACK TO call")
-        work.announced.clear()
+        work.drop()
         answer, is_saved = refusal(refused, request.id), refused.saved
-    work.connection.execute("RELEASE call")
     if fault is not None and fault.fault == "error_500_after":
         return refusal(server_error(), request.id), True
     return answer, is_saved

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from sandbox.stripe.faults import Fault, taken
+from sandbox.stripe.ids import new_id
 
 if TYPE_CHECKING:
     from sandbox.stripe.work import Work
@@ -15,40 +17,45 @@ if TYPE_CHECKING:
 _REORDER_S = 5.0
 
 
-def publish(work: Work, kind: str, announce: Callable[[], int]) -> None:
+Event = tuple[str, str, str]
+
+
+def publish(work: Work, event: Event) -> None:
     """Announces the event as often, and delivers it as late, as the faults that were asked for say."""
-    event = announce()
+    row, kind = work.publish(event), event[1]
     if not work.delivers(kind):
         return
     fault = taken(work, "webhook", lambda fault: fault.covers(kind) and fault.fault != "before_answer")
     if fault is None:
-        work.deliver(event)
+        work.deliver(row)
     else:
-        _DELIVERIES[fault.fault](work, event, fault, announce)
+        _DELIVERIES[fault.fault](work, row, fault, event)
 
 
-def _duplicate(work: Work, event: int, fault: Fault, _: Any) -> None:
+def _duplicate(work: Work, row: int, fault: Fault, _: Event) -> None:
     for _copy in range(fault.copies + 1):
-        work.deliver(event)
+        work.deliver(row)
 
 
-def _two_events(work: Work, event: int, fault: Fault, announce: Callable[[], int]) -> None:
-    work.deliver(event)
+def _two_events(work: Work, row: int, fault: Fault, event: Event) -> None:
+    """As Stripe now and then does: another event with another id for the same fact."""
+    work.deliver(row)
     for _copy in range(fault.copies):
-        work.deliver(announce())
+        body = {**json.loads(event[2]), "id": new_id("event")}
+        work.deliver(work.publish((body["id"], event[1], json.dumps(body))))
 
 
-def _delay(work: Work, event: int, fault: Fault, _: Any) -> None:
-    work.deliver(event, delay_s=fault.seconds or 1.0)
+def _delay(work: Work, row: int, fault: Fault, _: Event) -> None:
+    work.deliver(row, delay_s=fault.seconds or 1.0)
 
 
-def _withhold(work: Work, event: int, _fault: Fault, _: Any) -> None:
-    work.deliver(event, state="held")
+def _withhold(work: Work, row: int, _fault: Fault, _: Event) -> None:
+    work.deliver(row, state="held")
 
 
-def _reorder(work: Work, event: int, fault: Fault, _: Any) -> None:
+def _reorder(work: Work, row: int, fault: Fault, _: Event) -> None:
     """Keeps events back until the last of them comes, then lets them go one after the other, the last one first."""
-    work.deliver(event, delay_s=fault.seconds or _REORDER_S, fault=fault.id)
+    work.deliver(row, delay_s=fault.seconds or _REORDER_S, fault=fault.id)
     if fault.remaining is None or fault.remaining > 1:
         return
     before = None
@@ -57,7 +64,7 @@ def _reorder(work: Work, event: int, fault: Fault, _: Any) -> None:
         before = delivery
 
 
-_DELIVERIES: dict[str, Callable[[Work, int, Fault, Callable[[], int]], None]] = {
+_DELIVERIES: Mapping[str, Callable[[Work, int, Fault, Event], None]] = {
     "duplicate": _duplicate,
     "two_events": _two_events,
     "delay": _delay,

@@ -26,7 +26,7 @@ _PARENTS = {
     "balance_transaction": "source",
     "payment_method": "customer",
 }
-_SEARCHED = frozenset({"payment_intent", "charge"})
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _PARAMS = {"payment_intent": "intent", "customer": "customer", "balance_transaction": "id", "event": "id"}
 
 
@@ -54,13 +54,21 @@ class Cause:
 
 @dataclass(slots=True)
 class Work:
-    """`now` is the sandbox's clock, in seconds since 1970. `announced` are the rows of events of this transaction."""
+    """`now` is the sandbox's clock, in seconds since 1970. `announced` are the rows of events of this transaction.
+
+    Changes gather here and are written at once by `flush`, so a call that is refused on its way leaves nothing: `drop`.
+    """
 
     connection: sqlite3.Connection
     rules: Rules
     now: int
     cause: Cause = Cause()
     announced: list[int] = field(default_factory=list)
+    _things: dict[str, Object] = field(default_factory=dict)
+    _new: set[str] = field(default_factory=set)
+    _events: list[tuple[str, str, str]] = field(default_factory=list)
+    _put_off: list[tuple[int, str, str]] = field(default_factory=list)
+    _faulty: bool | None = None
 
     def ask(self, name: str, *values: Any) -> sqlite3.Cursor:
         return self.connection.execute(queries()[name], values)
@@ -73,30 +81,27 @@ class Work:
         row = self.ask(name, *values).fetchone()
         return row[0] if row else None
 
+    @property
+    def faulty(self) -> bool:
+        """Whether any fault was asked for; nearly always none was."""
+        if self._faulty is None:
+            self._faulty = bool(self.one("any_fault"))
+        return self._faulty
+
     def add(self, thing: Object) -> Object:
-        kind = thing["object"]
-        self.ask_named(
-            "add_object",
-            id=thing["id"],
-            kind=kind,
-            parent=thing.get(_PARENTS[kind]) if kind in _PARENTS else None,
-            intent=thing.get("payment_intent"),
-            created=thing["created"],
-            now=self.now,
-            body=dumps(thing),
-        )
-        self._label(thing)
-        return thing
+        self._new.add(thing["id"])
+        return self.save(thing)
 
     def save(self, thing: Object) -> Object:
-        self.ask_named("save_object", id=thing["id"], body=dumps(thing), now=self.now, delay=self.rules.search_delay_s)
-        self._label(thing)
+        self._things[thing["id"]] = thing
         return thing
 
-    def _label(self, thing: Object) -> None:
-        if thing["object"] in _SEARCHED:
-            for key, value in thing["metadata"].items():
-                self.ask("add_label", key, value, thing["id"])
+    def find(self, object_id: str) -> Object | None:
+        """An object of any kind."""
+        if object_id in self._things:
+            return self._things[object_id]
+        body = self.one("get_object", object_id)
+        return None if body is None else dict(json.loads(body))
 
     def get(self, kind: str, object_id: str, *, param: str | None = None) -> Object:
         """The object.
@@ -104,30 +109,28 @@ class Work:
         Raises:
             Refused: there is none; `param` is the name under which the caller gave the id.
         """
-        body = self.one("get_object", object_id, kind)
-        if body is None:
+        thing = self.find(object_id)
+        if thing is None or thing["object"] != kind:
             raise no_such(kind, object_id, param=param or _PARAMS.get(kind, kind))
-        return dict(json.loads(body))
+        return thing
 
     def children(self, parent: str, kind: str) -> list[Object]:
-        return [json.loads(body) for (body,) in self.ask("children", parent, kind)]
+        """What belongs to an object, oldest first."""
+        found = {thing["id"]: thing for thing in (json.loads(body) for (body,) in self.ask("children", parent, kind))}
+        for thing in self._things.values():
+            if thing["object"] == kind and thing[_PARENTS[kind]] == parent:
+                found[thing["id"]] = thing
+        return list(found.values())
 
     def put_off(self, task: str, subject: str, *, seconds: int) -> None:
         """Lets a task of `due.TASKS` happen to the object after so many seconds of the sandbox's clock."""
-        self.ask("add_due", self.now + seconds, task, subject)
+        self._put_off.append((self.now + seconds, task, subject))
 
     def announce(self, kind: str, thing: Object, *, previous: Mapping[str, Any] | None = None) -> None:
-        """Makes an event with the object as it is now, and the deliveries that go with it."""
+        """Makes an event with the object as it is now."""
         data = {"object": shown(thing)}
         if previous is not None:
             data["previous_attributes"] = dict(previous)
-        webhook_faults.publish(self, kind, lambda: self._event(kind, data))
-
-    def delivers(self, kind: str) -> bool:
-        """Whether events of the type go to the endpoint."""
-        return self.rules.publishes and ("*" in self.rules.enabled_events or kind in self.rules.enabled_events)
-
-    def _event(self, kind: str, data: Mapping[str, Any]) -> int:
         event = account.event(
             kind,
             data,
@@ -136,7 +139,55 @@ class Work:
             pending=int(self.delivers(kind)),
             now=self.now,
         )
-        row = self.ask("add_event", event["id"], kind, self.now, dumps(event)).lastrowid or 0
+        self._events.append((event["id"], kind, dumps(event)))
+
+    def delivers(self, kind: str) -> bool:
+        """Whether events of the type go to the endpoint."""
+        return self.rules.publishes and ("*" in self.rules.enabled_events or kind in self.rules.enabled_events)
+
+    def drop(self) -> None:
+        """Forgets what was not written yet."""
+        for gathered in (self._things, self._new, self._events, self._put_off):
+            gathered.clear()
+
+    def flush(self) -> None:
+        """Writes what was gathered: objects, events with their deliveries, what is due later."""
+        for thing in self._things.values():
+            self._write(thing)
+        for event in self._events:
+            webhook_faults.publish(self, event)
+        if self._put_off:
+            self.connection.executemany(queries()["add_due"], self._put_off)
+        self.drop()
+
+    def _write(self, thing: Object) -> None:
+        if thing["id"] not in self._new:
+            body, delay = dumps(thing), self.rules.search_delay_s
+            self.ask_named("save_object", id=thing["id"], body=body, now=self.now, delay=delay)
+            self._label(thing, self.one("seq_of_object", thing["id"], thing["object"]) if thing.get("metadata") else 0)
+            return
+        kind = thing["object"]
+        row = self.ask_named(
+            "add_object",
+            id=thing["id"],
+            kind=kind,
+            parent=thing.get(_PARENTS[kind]) if kind in _PARENTS else None,
+            intent=thing.get("payment_intent"),
+            created=thing["created"],
+            now=self.now,
+            body=dumps(thing),
+        ).lastrowid
+        self._label(thing, row or 0)
+
+    def _label(self, thing: Object, seq: int) -> None:
+        if thing["object"] == "payment_intent" and thing["metadata"]:
+            labels = [(key, value, seq) for key, value in thing["metadata"].items()]
+            self.connection.executemany(queries()["add_label"], labels)
+
+    def publish(self, event: tuple[str, str, str]) -> int:
+        """Writes an event of id, type and body; its row."""
+        event_id, kind, body = event
+        row = self.ask("add_event", event_id, kind, self.now, body).lastrowid or 0
         self.announced.append(row)
         return row
 
@@ -152,4 +203,4 @@ def shown(thing: Mapping[str, Any]) -> Object:
 
 
 def dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
