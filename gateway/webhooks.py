@@ -9,6 +9,7 @@ from gateway.exchange import Answer, Exchange
 from gateway.identity import call_of, own_identity
 from gateway.pages import NO_STORE, Page
 from gateway.problems import MethodNotAllowed
+from mesh import crashpoints
 from mesh.rpc.contract import Method
 
 HANDLE_WEBHOOK = "/giving.payment.v1.PaymentService/HandleProviderWebhook"
@@ -26,7 +27,9 @@ def webhook(clients: Clients, method: Method) -> Page:
         signature = exchange.header(b"stripe-signature")
         request = HandleProviderWebhookRequest(body=body, signature=signature)
         # The signature proves the sender, and the payment service checks it; on the wire the caller is the gateway.
+        crashpoints.reach("gateway.webhook_taken")
         await clients.caller(method).unary(method, request, call_of(exchange, method, own_identity()))
+        crashpoints.reach("gateway.webhook_answered")
         return Answer(200, b"{}", b"application/json", NO_STORE)
 
     return take

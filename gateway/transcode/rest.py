@@ -15,6 +15,7 @@ from gateway.identity import Doorkeeper, call_of
 from gateway.transcode.answers import LocalAnswer, Rendered, Renderer, answer
 from gateway.transcode.bind import bind
 from gateway.transcode.routes import Match
+from mesh import crashpoints
 from mesh.rpc.call import REPLAYED_TRAILER, Call
 from mesh.rpc.contract import Method
 
@@ -49,4 +50,5 @@ class Transcoder:
 
     async def _ask(self, method: Method, request: Message, call: Call) -> Rendered:
         response = await self._clients.caller(method).unary(method, request, call)
+        crashpoints.reach(f"gateway.{method.descriptor.name}")
         return self._renderer.render(method, response, replayed=(REPLAYED_TRAILER, "true") in call.trailers)
