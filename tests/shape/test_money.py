@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 MONEY = [
     path
     for pattern in (
-        "*_svc/domain.py",
+        "*_svc/domain*",
         "*_svc/ledger.py",
         "*_svc/convert.py",
         "*_svc/consumer.py",
