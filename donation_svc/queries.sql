@@ -247,9 +247,9 @@ SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, g
 FROM donation WHERE id = ANY ($1);
 
 -- name: open_donations
--- A page of donations that are still open and were recorded before a moment, oldest first, after an id.
+-- A page of donations that are still open and were recorded at a moment or before, oldest first, after an id.
 SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
        payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
        settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
        request_digest
-FROM donation WHERE next_attempt_time IS NOT NULL AND create_time < $1 AND id > $2 ORDER BY id LIMIT $3;
+FROM donation WHERE next_attempt_time IS NOT NULL AND create_time <= $1 AND id > $2 ORDER BY id LIMIT $3;
