@@ -60,7 +60,7 @@ class WordRefused(Exception):  # noqa: N818 - becomes a dead letter's reason
 
 @dataclass(frozen=True, slots=True)
 class Readied:
-    """The payment service has the payment: the donor may confirm it."""
+    """The provider has the payment: the donor may confirm it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +86,14 @@ class Settled:
 
 Fact: TypeAlias = Readied | Declined | Ended | Settled | Reversed
 
+# The provider has not answered yet: there is nothing to confirm.
+_NOT_READY = (PaymentState.CREATED, PaymentState.UNKNOWN)
 _S = DonationState
 _OPEN = (_S.PENDING, _S.AWAITING_PAYMENT, _S.FAILED)
 _UNPAID = (*_OPEN, _S.EXPIRED)
 
-# (state, fact) → state after it; a pair that is missing changes nothing. FAILED is open while it may be tried again, and
-# without that it is left for SUCCEEDED only. The end of what was never declined is EXPIRED, of anything else FAILED.
+# (state, fact) → state after it; a pair that is missing changes nothing. FAILED is left again also where nothing could be
+# tried any more: the payment service may have taken silence for a refusal. The end of what was never declined is EXPIRED.
 FOLLOWS: Mapping[tuple[DonationState, type[Fact]], DonationState] = {
     **{(state, Readied): _S.AWAITING_PAYMENT for state in _OPEN},
     **{(state, Declined): _S.FAILED for state in _OPEN},
@@ -155,6 +157,8 @@ def facts_of(tally: Tally, word: PaymentWord) -> Sequence[Fact]:
         settled = () if tally.donations else (Settled(word.captured),)
         growth = word.refunded - tally.refunded
         return (*settled, Reversed(growth)) if growth else settled
+    if word.state in _NOT_READY:
+        return ()
     if word.state is PaymentState.CANCELED or (word.state is PaymentState.FAILED and word.closed):
         return (Ended(word.failure_code),)
     return (Declined(word.failure_code),) if word.state is PaymentState.FAILED else (Readied(),)
@@ -163,7 +167,7 @@ def facts_of(tally: Tally, word: PaymentWord) -> Sequence[Fact]:
 def apply(donation: Donation, fact: Fact, *, now: datetime.datetime, confirm_within: datetime.timedelta) -> Donation:
     """The donation after one fact; itself where the fact is no news."""
     state = FOLLOWS.get((donation.state, type(fact)))
-    if state is None or (donation.state is _S.FAILED and not donation.retryable and not isinstance(fact, Settled)):
+    if state is None:
         return donation
     if isinstance(fact, Reversed):
         return advance(donation, fact, now=now)

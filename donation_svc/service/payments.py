@@ -8,13 +8,12 @@ from typing import Protocol
 import structlog
 
 from donation_svc.domain.donations import Donation
-from donation_svc.domain.payments import PaymentState, PaymentWord, WordRefused
+from donation_svc.domain.payments import PaymentWord, WordRefused
 from donation_svc.service.settlement import Heard, Settlement
 from mesh import crashpoints
 from mesh.errors import Refusal
 from mesh.rpc.call import current_call
 
-_NOT_READY = (PaymentState.CREATED, PaymentState.UNKNOWN)
 _log = structlog.get_logger()
 
 
@@ -24,11 +23,6 @@ class PaymentAnswer:
 
     word: PaymentWord
     client_secret: str
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the provider has answered."""
-        return bool(self.client_secret) or self.word.state not in _NOT_READY
 
 
 class Payments(Protocol):
@@ -79,8 +73,6 @@ class Readying:
             _log.warning("payment not ready", donation_id=str(donation.id), reason=refusal.reason_name)
             return Readiness(donation, "", refusal)
         crashpoints.reach("donation.payment_made")
-        if not answer.is_ready:
-            return Readiness(donation, "")
         after = await self._learn(donation, answer.word)
         return Readiness(after, answer.client_secret if after.is_open else "")
 

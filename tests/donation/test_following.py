@@ -75,14 +75,15 @@ FACTS: dict[str, Fact] = {
     "settled": Settled(100),
     "reversed": Reversed(10),
 }
-OPEN = ("PENDING", "AWAITING_PAYMENT", "RETRYABLE")
+# What was taken for refused may turn out to be open.
+OPEN = ("PENDING", "AWAITING_PAYMENT", "RETRYABLE", "FAILED")
 # (state, fact) → state after it; every other pair changes nothing.
 TABLE = {
     **{(state, "readied"): S.AWAITING_PAYMENT for state in OPEN},
     **{(state, "declined"): S.FAILED for state in OPEN},
     **{(state, "ended"): S.EXPIRED for state in OPEN},
     **{(state, "ended after a decline"): S.FAILED for state in OPEN},
-    **{(state, "settled"): S.SUCCEEDED for state in (*OPEN, "FAILED", "EXPIRED")},
+    **{(state, "settled"): S.SUCCEEDED for state in (*OPEN, "EXPIRED")},
     ("SUCCEEDED", "reversed"): S.PARTIALLY_REFUNDED,
     ("PARTIALLY_REFUNDED", "reversed"): S.PARTIALLY_REFUNDED,
 }
@@ -139,6 +140,11 @@ HISTORIES = {
         word(4, PaymentState.FAILED, failure_code="expired_card"),
         word(5, PaymentState.CANCELED, failure_code="expired_card", closed=True),
     ],
+    "taken for refused, but there": [
+        word(1, PaymentState.CREATED),
+        word(2, PaymentState.FAILED, failure_code="api_error", closed=True),
+        word(3, PaymentState.REQUIRES_ACTION),
+    ],
     "never confirmed": [
         word(1, PaymentState.CREATED),
         word(2, PaymentState.UNKNOWN),
@@ -156,6 +162,7 @@ ENDS = {
     "paid": S.SUCCEEDED,
     "declined, then paid": S.PARTIALLY_REFUNDED,
     "declined twice and given up": S.FAILED,
+    "taken for refused, but there": S.AWAITING_PAYMENT,
     "never confirmed": S.EXPIRED,
     "paid while it was called off": S.REFUNDED,
 }
@@ -193,6 +200,12 @@ def test_each_figure_moves_in_steps_of_its_own_and_a_donation_begins_to_count_on
         assert sum(map(bool, grown)) <= 1
     assert sum(step.donation.tally.donations - step.before.donations for step in steps) == end.tally.donations <= 1
     assert [step.donation.version for step in steps] == list(range(2, len(steps) + 2))
+
+
+@pytest.mark.parametrize("state", [PaymentState.CREATED, PaymentState.UNKNOWN])
+def test_a_payment_that_the_provider_has_not_answered_leaves_nothing_to_confirm(state: PaymentState) -> None:
+    donation, steps = heard([word(1, state)])
+    assert (donation.state, donation.payment_id, steps) == (S.PENDING, PAYMENT, [])
 
 
 def test_one_word_that_jumps_over_figures_is_announced_figure_by_figure() -> None:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 MONEY = [
     path
     for pattern in (
-        "*_svc/domain*",
+        "*_svc/domain.py",
+        "donation_svc/domain/*.py",
         "*_svc/ledger.py",
         "*_svc/convert.py",
         "*_svc/consumer.py",
