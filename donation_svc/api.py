@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,8 @@ from giving.donation.v1 import (
     campaign_service_pb2_grpc,
     charity_service_pb2,
     charity_service_pb2_grpc,
+    donation_operations_service_pb2,
+    donation_operations_service_pb2_grpc,
     donation_service_pb2,
     donation_service_pb2_grpc,
 )
@@ -19,6 +22,8 @@ from donation_svc import convert
 from donation_svc.service.campaigns import Campaigns
 from donation_svc.service.charities import Charities
 from donation_svc.service.donations import Donations
+from donation_svc.service.promises import Promises
+from donation_svc.service.stuck import Stuck, reason_of
 from mesh.rpc.call import caller_identity, mark_replayed
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -96,8 +101,9 @@ class CampaignApi(campaign_service_pb2_grpc.CampaignServiceServicer):
 class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
     """DonationService."""
 
-    def __init__(self, donations: Donations, campaigns: Campaigns) -> None:
+    def __init__(self, donations: Donations, promises: Promises, campaigns: Campaigns) -> None:
         self._donations = donations
+        self._promises = promises
         self._campaigns = campaigns
 
     async def GetDonationOffer(
@@ -111,6 +117,18 @@ class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
             round_up=convert.money_message(offer.round_up) if offer.round_up else None,
             minimums=[minimum for minimum, _, _ in rules],
             maximums=[maximum for _, maximum, _ in rules],
+            fee_rules=[convert.fee_rule_message(rule.currency) for rule in offer.rules],
+        )
+
+    async def CreateDonation(
+        self, request: donation_service_pb2.CreateDonationRequest, context: Context
+    ) -> donation_service_pb2.CreateDonationResponse:
+        promised = await self._promises.create_donation(request)
+        mark_replayed(replayed=promised.replayed)
+        return donation_service_pb2.CreateDonationResponse(
+            donation=convert.donation_message(promised.donation),
+            client_secret=promised.client_secret,
+            access_token=promised.access_token,
         )
 
     async def RecordDonation(
@@ -133,7 +151,9 @@ class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
         self, request: donation_service_pb2.GetDonationRequest, context: Context
     ) -> donation_service_pb2.GetDonationResponse:
         donation = await self._donations.get_donation(UUID(request.donation_id), caller_identity())
-        return donation_service_pb2.GetDonationResponse(donation=convert.donation_message(donation))
+        asked = request.include_client_secret
+        secret = await self._promises.client_secret(donation, caller_identity()) if asked else ""
+        return donation_service_pb2.GetDonationResponse(donation=convert.donation_message(donation), client_secret=secret)
 
     async def ListDonations(
         self, request: donation_service_pb2.ListDonationsRequest, context: Context
@@ -141,4 +161,25 @@ class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
         donations, token = await self._donations.list_donations(request, caller_identity())
         return donation_service_pb2.ListDonationsResponse(
             donations=[convert.donation_message(donation) for donation in donations], next_page_token=token
+        )
+
+    async def WatchDonation(
+        self, request: donation_service_pb2.WatchDonationRequest, context: Context
+    ) -> AsyncIterator[donation_service_pb2.WatchDonationResponse]:
+        async for donation in self._donations.watch_donation(UUID(request.donation_id), caller_identity()):
+            yield donation_service_pb2.WatchDonationResponse(donation=convert.donation_message(donation))
+
+
+class DonationOperationsApi(donation_operations_service_pb2_grpc.DonationOperationsServiceServicer):
+    """DonationOperationsService, as far as it is built."""
+
+    def __init__(self, stuck: Stuck) -> None:
+        self._stuck = stuck
+
+    async def ListStuck(
+        self, request: donation_operations_service_pb2.ListStuckRequest, context: Context
+    ) -> donation_operations_service_pb2.ListStuckResponse:
+        donations, token = await self._stuck.list_stuck(request)
+        return donation_operations_service_pb2.ListStuckResponse(
+            items=[convert.stuck_message(donation, reason_of(donation)) for donation in donations], next_page_token=token
         )

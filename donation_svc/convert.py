@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from typing import Any, TypeVar
 from uuid import UUID
 
 from giving.common.v1.money_pb2 import Money as MoneyMessage
-from giving.donation.v1 import campaign_pb2, charity_pb2, donation_pb2, event_pb2
+from giving.donation.v1 import campaign_pb2, charity_pb2, donation_pb2, donation_service_pb2, event_pb2
+from giving.donation.v1.donation_operations_service_pb2 import ListStuckResponse
+from giving.payment.v1 import payment_pb2
+from giving.payment.v1.event_pb2 import PaymentChanged
+from giving.payment.v1.payment_service_pb2 import AbandonPaymentRequest, CreatePaymentRequest
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from donation_svc import domain
-from donation_svc.domain import Campaign, Charity, CurrencyRule, Donation, Reversal, Tally
+from donation_svc.domain.causes import Campaign, Charity, CurrencyRule, Offer
+from donation_svc.domain.donations import Donation, DonationState, Reversal, Tally
+from donation_svc.domain.fees import fee_rate
+from donation_svc.domain.payments import PaymentState, PaymentWord, Step
 from mesh.money import Money
+
+# Where a step leads to → how it is announced.
+_STEPS: Mapping[DonationState, Any] = {
+    DonationState.AWAITING_PAYMENT: event_pb2.DonationAwaitingPayment,
+    DonationState.EXPIRED: event_pb2.DonationExpired,
+    DonationState.SUCCEEDED: event_pb2.DonationSucceeded,
+    DonationState.PARTIALLY_REFUNDED: event_pb2.DonationRefunded,
+    DonationState.REFUNDED: event_pb2.DonationRefunded,
+}
+RequestT = TypeVar("RequestT", CreatePaymentRequest, AbandonPaymentRequest)
 
 
 def timestamp(time: datetime.datetime | None) -> Timestamp | None:
@@ -116,6 +135,8 @@ def donation_message(donation: Donation) -> donation_pb2.Donation:
         update_time=timestamp(donation.update_time),
         settle_time=timestamp(donation.settle_time),
         failure_code=donation.failure_code,
+        fee_cover=MoneyMessage(minor_units=donation.fee_cover, currency=currency),
+        retryable=donation.retryable,
     )
 
 
@@ -153,7 +174,7 @@ def change_message(donation: Donation, *, before: Tally, reversal_id: UUID | Non
     )
 
 
-def offer_rules(offer: domain.Offer) -> list[tuple[MoneyMessage, MoneyMessage, list[MoneyMessage]]]:
+def offer_rules(offer: Offer) -> list[tuple[MoneyMessage, MoneyMessage, list[MoneyMessage]]]:
     """Per currency: minimum, maximum, presets."""
     return [
         (
@@ -163,3 +184,69 @@ def offer_rules(offer: domain.Offer) -> list[tuple[MoneyMessage, MoneyMessage, l
         )
         for rule in offer.rules
     ]
+
+
+def stuck_message(donation: Donation, reason: str) -> ListStuckResponse.Item:
+    return ListStuckResponse.Item(
+        donation=donation_message(donation), reason=reason, next_attempt_time=timestamp(donation.next_attempt_time)
+    )
+
+
+def fee_rule_message(currency: str) -> donation_service_pb2.FeeRule:
+    rate = fee_rate(currency)
+    return donation_service_pb2.FeeRule(currency=currency, basis_points=rate.basis_points, fixed_minor_units=rate.fixed)
+
+
+def step_message(step: Step) -> Message:
+    """The event that announces a step of a promise."""
+    change = change_message(step.donation, before=step.before)
+    if step.donation.state is DonationState.FAILED:
+        return event_pb2.DonationFailed(
+            change=change, failure_code=step.donation.failure_code, retryable=step.donation.retryable
+        )
+    announcement: Message = _STEPS[step.donation.state](change=change)
+    return announcement
+
+
+def payment_request(donation: Donation, message: type[RequestT]) -> RequestT:
+    """What the payment service is asked about a promise."""
+    return message(
+        donation_id=str(donation.id),
+        charity_id=str(donation.charity_id),
+        campaign_id=str(donation.campaign_id),
+        amount=money_message(donation.amount),
+    )
+
+
+def word_from_payment(payment: payment_pb2.Payment, *, closed: bool) -> PaymentWord:
+    """What an answer of the payment service says. `closed`: no charge can follow, whatever the state says."""
+    return PaymentWord(
+        donation_id=UUID(payment.donation_id),
+        charity_id=UUID(payment.charity_id),
+        payment_id=UUID(payment.payment_id),
+        version=payment.version,
+        state=PaymentState(payment.state),
+        currency=payment.amount.currency,
+        captured=payment.captured.minor_units,
+        refunded=payment.refunded.minor_units,
+        disputed=payment.disputed.minor_units,
+        failure_code=payment.failure_code,
+        closed=closed,
+    )
+
+
+def word_from_event(version: int, changed: PaymentChanged) -> PaymentWord:
+    """What an event of the payment service says."""
+    return PaymentWord(
+        donation_id=UUID(changed.donation_id),
+        charity_id=UUID(changed.charity_id),
+        payment_id=UUID(changed.payment_id),
+        version=version,
+        state=PaymentState(changed.state),
+        currency=changed.currency,
+        captured=changed.after.captured,
+        refunded=changed.after.refunded,
+        disputed=changed.after.disputed,
+        failure_code=changed.provider_code,
+        closed=changed.closed,
+    )

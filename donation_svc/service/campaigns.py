@@ -10,7 +10,7 @@ from giving.donation.v1 import campaign_service_pb2 as messages
 from giving.donation.v1.event_pb2 import CampaignChanged
 
 from donation_svc import convert
-from donation_svc.domain import (
+from donation_svc.domain.causes import (
     CAMPAIGN_MOVES,
     Campaign,
     CampaignMove,
@@ -32,7 +32,7 @@ from donation_svc.store.campaigns import CampaignStore
 from donation_svc.store.charities import CharityStore, CommandStore
 from mesh import money, pages
 from mesh.clock import Clock
-from mesh.errors import FieldViolation, InvalidArgument
+from mesh.errors import FieldViolation, InvalidArgument, Refusal
 from mesh.events.log import EventLog, NewEvent, new_event
 from mesh.fence import Fence, make_fence
 from mesh.ids import new_id
@@ -204,10 +204,9 @@ class Campaigns:
             InvalidArgument: the campaign does not take the order's currency.
         """
         campaign, charity_state = await self._find(campaign_id)
-        if charity_state is CharityState.SUSPENDED:
-            raise CharitySuspended("the charity is suspended", charity_id=campaign.charity_id)
-        if campaign.state is not CampaignState.ACTIVE:
-            raise CampaignNotOpen("the campaign takes no gifts now", campaign_id=campaign_id, state=campaign.state.name)
+        refusal = closed_refusal(campaign, charity_state)
+        if refusal:
+            raise refusal
         if order_total and order_total.minor_units < 0:
             raise InvalidArgument.of("order_total.minor_units", "must not be negative")
         offer = make_offer(campaign, order_total)
@@ -215,6 +214,15 @@ class Campaigns:
             taken = ", ".join(sorted(campaign.rules))
             raise InvalidArgument.of("order_total.currency", f"this campaign takes {taken}")
         return offer
+
+
+def closed_refusal(campaign: Campaign, charity_state: CharityState) -> Refusal | None:
+    """Why a campaign takes no new gift now; None where it does."""
+    if charity_state is CharityState.SUSPENDED:
+        return CharitySuspended("the charity is suspended", charity_id=campaign.charity_id)
+    if campaign.state is not CampaignState.ACTIVE:
+        return CampaignNotOpen("the campaign takes no gifts now", campaign_id=campaign.id, state=campaign.state.name)
+    return None
 
 
 def campaign_event(campaign: Campaign) -> NewEvent:

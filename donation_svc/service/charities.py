@@ -11,7 +11,7 @@ from giving.donation.v1 import charity_service_pb2 as messages
 from giving.donation.v1.event_pb2 import CharityChanged
 
 from donation_svc import convert
-from donation_svc.domain import Charity, CharityState
+from donation_svc.domain.causes import Charity, CharityState
 from donation_svc.refusals import CharityNotFound
 from donation_svc.store.charities import CharityStore, CommandStore
 from mesh import money

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
@@ -13,10 +13,8 @@ from giving.donation.v1 import donation_service_pb2 as messages
 from giving.donation.v1.event_pb2 import DonationRefunded, DonationSucceeded
 
 from donation_svc import convert
-from donation_svc.domain import (
-    RECORDABLE,
-    Campaign,
-    CharityState,
+from donation_svc.domain.causes import RECORDABLE, Campaign, CharityState, recorded_amount_problem
+from donation_svc.domain.donations import (
     Donation,
     DonationState,
     ExceedsRemaining,
@@ -26,8 +24,9 @@ from donation_svc.domain import (
     Reversed,
     Tally,
     advance,
-    recorded_amount_problem,
 )
+from donation_svc.domain.payments import is_final
+from donation_svc.feed import DonationFeed
 from donation_svc.refusals import (
     CampaignNotFound,
     CampaignNotOpen,
@@ -36,6 +35,7 @@ from donation_svc.refusals import (
     PaymentRefNotFound,
     ReversalExceedsRemaining,
 )
+from donation_svc.service.access import Access
 from donation_svc.service.charities import SOURCE, Wake
 from donation_svc.store.donations import DonationStore, NewDonation, recent_id
 from mesh import money, pages
@@ -47,7 +47,7 @@ from mesh.idempotency import request_key
 from mesh.ids import new_id
 from mesh.money import Money
 from mesh.postgres import Connection, Database
-from mesh.rpc.tenancy import sees_everything, tenant_of
+from mesh.rpc.tenancy import tenant_of
 
 # Two equal gifts of one donor within this time: the second carries a hint to the first.
 DUPLICATE_HINT_WITHIN = datetime.timedelta(minutes=10)
@@ -78,6 +78,8 @@ class Donations:
         database: Database,
         campaigns: CampaignRules,
         donations: DonationStore,
+        access: Access,
+        feed: DonationFeed,
         log: EventLog,
         tokens: pages.PageTokens,
         clock: Clock,
@@ -86,6 +88,8 @@ class Donations:
         self._database = database
         self._campaigns = campaigns
         self._donations = donations
+        self._access = access
+        self._feed = feed
         self._log = log
         self._tokens = tokens
         self._clock = clock
@@ -179,9 +183,23 @@ class Donations:
             DonationNotFound: there is none, or it belongs to somebody else.
         """
         donation = await self._donations.get(donation_id)
-        if donation is None or not _may_see(identity, donation):
+        if donation is None or not self._access.may_see(identity, donation):
             raise DonationNotFound("no such donation", donation_id=donation_id)
         return donation
+
+    async def watch_donation(self, donation_id: UUID, identity: Identity) -> AsyncIterator[Donation]:
+        """The donation as it stands, then the latest after each change, until nothing more can come.
+
+        Raises:
+            DonationNotFound: there is none, or it belongs to somebody else.
+        """
+        with self._feed.watch(donation_id) as watcher:
+            watcher.offer(await self.get_donation(donation_id, identity))
+            while True:
+                donation = await watcher.take()
+                yield donation
+                if is_final(donation):
+                    return
 
     async def list_donations(self, request: messages.ListDonationsRequest, identity: Identity) -> tuple[list[Donation], str]:
         """A page of a donor's or a campaign's donations, newest first, and the token of the next.
@@ -299,10 +317,3 @@ def _reversed(donation: Donation, amount: Money, *, now: datetime.datetime) -> D
         raise DonationStateConflict(
             "nothing can go back in this state", donation_id=donation.id, state=donation.state.name
         ) from error
-
-
-def _may_see(identity: Identity, donation: Donation) -> bool:
-    if sees_everything(identity):
-        return True
-    owned = (identity.charity_id, str(donation.charity_id)), (identity.donor_id, str(donation.donor_id))
-    return any(mine and mine == theirs for mine, theirs in owned)

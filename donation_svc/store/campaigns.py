@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from uuid import UUID
 
-from donation_svc.domain import Campaign, CampaignState, CharityState
+from donation_svc.domain.causes import Campaign, CampaignState, CharityState
 from donation_svc.store import rows
 from mesh.events.log import EventLog, NewEvent
 from mesh.fence import Fence

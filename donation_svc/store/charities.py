@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping
 from uuid import UUID
 
-from donation_svc.domain import Charity, CharityState
+from donation_svc.domain.causes import Charity, CharityState
 from donation_svc.store import rows
 from mesh.events.log import EventLog, NewEvent
 from mesh.fence import Fence

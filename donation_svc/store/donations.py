@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from donation_svc.domain import Donation, Reversal
+from donation_svc.domain.donations import Donation, Reversal
 from donation_svc.store import rows
 from mesh.events.log import NewEvent
 from mesh.fence import Fence

@@ -6,18 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from donation_svc.domain import (
-    Campaign,
-    CampaignState,
-    Charity,
-    CharityState,
-    CurrencyRule,
-    Donation,
-    DonationState,
-    Origin,
-    Reversal,
-    Tally,
-)
+from donation_svc.domain.causes import Campaign, CampaignState, Charity, CharityState, CurrencyRule
+from donation_svc.domain.donations import Donation, DonationState, Origin, Reversal, Tally
 from mesh.money import Money
 
 
@@ -79,6 +69,12 @@ def donation(row: Any) -> Donation:
         possible_duplicate_of=row["possible_duplicate_of"],
         failure_code=row["failure_code"],
         metadata=json.loads(row["metadata"]),
+        fee_cover=row["fee_cover"],
+        retryable=row["retryable"],
+        payment_version=row["payment_version"],
+        next_attempt_time=row["next_attempt_time"],
+        attempts=row["attempts"],
+        waiting_for=row["waiting_for"],
     )
 
 

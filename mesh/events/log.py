@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from giving.common.v1.event_pb2 import Event
@@ -25,11 +26,28 @@ class NewEvent:
     payload: bytes
 
 
+class Cause(Protocol):
+    """What carries a trace and a correlation id: a call, or the event that led to this one."""
+
+    @property
+    def traceparent(self) -> str: ...
+
+    @property
+    def correlation_id(self) -> str: ...
+
+
 def new_event(
-    data: Message, *, source: str, subject: UUID, version: int, time: datetime.datetime, bucket: int | None = None
+    data: Message,
+    *,
+    source: str,
+    subject: UUID,
+    version: int,
+    time: datetime.datetime,
+    bucket: int | None = None,
+    cause: Cause | None = None,
 ) -> NewEvent:
-    """An event about `subject` after its change to `version`; trace and correlation come from the current call."""
-    call = current_call()
+    """An event about `subject` after its change to `version`; trace and correlation are its cause's, or the call's."""
+    call = cause or current_call()
     event_id = uuid7()
     event = Event(
         id=event_id.bytes,

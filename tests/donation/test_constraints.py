@@ -26,6 +26,10 @@ BY_UPDATE = {
     "donation_recorded_fence": "UPDATE donation SET payment_ref = 'another' WHERE id = $1",
     "donation_bucket": """UPDATE donation
         SET id = encode(set_byte(uuid_send(id), 15, get_byte(uuid_send(id), 15) # 1), 'hex')::uuid WHERE id = $1""",
+    "donation_fee_cover_bounded": "UPDATE donation SET fee_cover = 101 WHERE id = $1",
+    "donation_retryable_failed": "UPDATE donation SET retryable = true WHERE id = $1",
+    "donation_open_has_next_attempt": "UPDATE donation SET next_attempt_time = now() WHERE id = $1",
+    "donation_unsettled_counts_nothing": "UPDATE donation SET state = 5 WHERE id = $1",
     "reversal_amount_positive": "UPDATE reversal SET amount = 0 WHERE donation_id = $1",
     "reversal_currency_form": "UPDATE reversal SET currency = 'usd' WHERE donation_id = $1",
     "reversal_fence": "UPDATE reversal SET refund_ref = 'another' WHERE donation_id = $1",
@@ -74,6 +78,18 @@ async def test_a_raw_second_row_under_one_fence_is_refused(mesh: Mesh, donation_
 
 
 @pytest.mark.requirement("IDM-7")
+async def test_raw_personal_data_past_its_guards_is_refused(mesh: Mesh, donation_id: UUID) -> None:
+    async with reading(mesh.schemas, "donation") as connection:
+        charity_id = await connection.fetchval("SELECT charity_id FROM donation WHERE id = $1", donation_id)
+    personal = "INSERT INTO personal SELECT $1::uuid, $2::uuid, $1::uuid, ''::bytea FROM generate_series(1, $3::int)"
+    key = "INSERT INTO donor_key SELECT $1::uuid, ''::bytea, now() FROM generate_series(1, 2)"
+
+    assert await violated(mesh, personal, donation_id, charity_id, 2) == "personal_pkey"
+    assert await violated(mesh, personal, new_id(tenant_id=charity_id), charity_id, 1) == "personal_donation"
+    assert await violated(mesh, key, donation_id) == "donor_key_pkey"
+
+
+@pytest.mark.requirement("IDM-7")
 async def test_raw_campaigns_and_charities_past_their_guards_are_refused(mesh: Mesh, cause: Cause) -> None:
     campaign = UUID(cause.campaign_id)
     by_update = {
@@ -111,7 +127,7 @@ async def test_a_raw_second_charity_or_command_under_one_fence_is_refused(mesh: 
 @pytest.mark.requirement("LED-2")
 async def test_the_service_role_cannot_rewrite_what_is_append_only(mesh: Mesh) -> None:
     async with reading(mesh.schemas, "donation", role="service") as connection:
-        for table in ("event", "reversal", "command"):
+        for table in ("event", "reversal", "command", "donor_key", "personal"):
             for statement in (f"UPDATE {table} SET create_time = now()", f"DELETE FROM {table}"):
                 with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedColumnError)):
                     await connection.execute(statement)

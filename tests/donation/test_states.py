@@ -11,13 +11,9 @@ from giving.donation.v1 import campaign_pb2, charity_pb2, donation_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from donation_svc import domain
-from donation_svc.domain import (
-    CAMPAIGN_MOVES,
+from donation_svc.domain.causes import CAMPAIGN_MOVES, RECORDABLE, CampaignMove, CampaignState, CharityState
+from donation_svc.domain.donations import (
     LEGAL,
-    CampaignMove,
-    CampaignState,
-    CharityState,
     Donation,
     DonationState,
     ExceedsRemaining,
@@ -100,4 +96,4 @@ def test_states_are_the_contracts(ours: type, theirs: object, prefix: str) -> No
 
 
 def test_only_a_draft_refuses_what_has_been_charged() -> None:
-    assert set(CampaignState) - domain.RECORDABLE == {CampaignState.DRAFT}
+    assert set(CampaignState) - RECORDABLE == {CampaignState.DRAFT}

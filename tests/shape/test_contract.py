@@ -34,8 +34,8 @@ NOT_BUILT = {
     "AggregateService": {"GetStats", "ListLeaderboard", "RebuildTotals", "VerifyTotal"},
     "AuthService": {"Authenticate", "CreateApiKey", "RevokeApiKey", "RotateApiKey"},
     "CampaignService": {"CloseCampaign"},
-    "DonationOperationsService": {"EraseDonor", "ListStuck", "SetIntake", "StreamTallies", "TraceDonation"},
-    "DonationService": {"CreateDonation", "ListMyDonations", "RecordDonations", "RefundDonation", "WatchDonation"},
+    "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies", "TraceDonation"},
+    "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
         "GetBreaker", "GetReconciliationReport", "ListProviderEvents", "ReplayProviderEvents", "SetBreaker",

@@ -33,6 +33,7 @@ ROLES = {
     "clients", "provider", "convert", "refusals",
 }  # fmt: skip
 EXTRAS = {
+    "donation_svc": {"feed", "sweeper"},
     "payment_svc": {"ledger", "reconciler"},
     "aggregator_svc": {"cache", "feed"},
 }

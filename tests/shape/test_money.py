@@ -13,6 +13,7 @@ MONEY = [
     path
     for pattern in (
         "*_svc/domain.py",
+        "donation_svc/domain/*.py",
         "*_svc/ledger.py",
         "*_svc/convert.py",
         "*_svc/consumer.py",

@@ -57,8 +57,16 @@ class Mesh:
     rest: aiohttp.ClientSession
 
 
-def donation_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> donation_svc.config.Settings:
-    return donation_svc.config.Settings(**COMMON | {"database_url": schemas.dsn("donation"), "nats_url": nats_url} | more)
+def donation_settings(schemas: Schemas, *, nats_url: str, payment_port: int, **more: Any) -> donation_svc.config.Settings:
+    return donation_svc.config.Settings(
+        **COMMON
+        | {
+            "database_url": schemas.dsn("donation"),
+            "nats_url": nats_url,
+            "payment_target": f"127.0.0.1:{payment_port}",
+        }
+        | more
+    )
 
 
 def payment_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> payment_svc.config.Settings:
@@ -100,10 +108,10 @@ async def running_gateway(*, donation: int, payment: int, aggregator: int) -> As
 async def running_mesh(schemas: Schemas, *, nats_url: str, redis_url: str) -> AsyncIterator[Mesh]:
     """Every service, healthy, until it is left."""
     async with AsyncExitStack() as stack:
-        donation = await stack.enter_async_context(
-            donation_svc.app.application(donation_settings(schemas, nats_url=nats_url))
-        )
         payment = await stack.enter_async_context(payment_svc.app.application(payment_settings(schemas, nats_url=nats_url)))
+        donation = await stack.enter_async_context(
+            donation_svc.app.application(donation_settings(schemas, nats_url=nats_url, payment_port=payment.port))
+        )
         aggregator = await stack.enter_async_context(
             aggregator_svc.app.application(aggregator_settings(schemas, nats_url=nats_url, redis_url=redis_url))
         )

@@ -1,14 +1,11 @@
-"""Pure rules: states and their tables, what an amount must satisfy, what a checkout may offer.
-
-Numbers of the enums are the contract's. Amounts are minor units.
-"""
+"""Charities, campaigns, and what may be given to them."""
 
 from __future__ import annotations
 
 import datetime
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 from mesh import money
@@ -26,23 +23,6 @@ class CampaignState(enum.IntEnum):
     PAUSED = 3
     CLOSING = 4
     CLOSED = 5
-
-
-class DonationState(enum.IntEnum):
-    PENDING = 1
-    AWAITING_PAYMENT = 2
-    SUCCEEDED = 3
-    FAILED = 4
-    EXPIRED = 5
-    PARTIALLY_REFUNDED = 6
-    REFUNDED = 7
-    DISPUTED = 8
-    DISPUTE_LOST = 9
-
-
-class Origin(enum.IntEnum):
-    INTENT = 1
-    RECORDED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,53 +65,6 @@ class Campaign:
     update_time: datetime.datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What a donation counts for, cumulative."""
-
-    gross: int = 0
-    refunded: int = 0
-    disputed: int = 0
-    donations: int = 0
-
-    @property
-    def remaining(self) -> int:
-        """What could still go back."""
-        return self.gross - self.refunded - self.disputed
-
-
-@dataclass(frozen=True, slots=True)
-class Donation:
-    id: UUID
-    charity_id: UUID
-    campaign_id: UUID
-    donor_id: UUID | None
-    origin: Origin
-    state: DonationState
-    amount: Money
-    tally: Tally
-    anonymous: bool
-    version: int
-    create_time: datetime.datetime
-    update_time: datetime.datetime
-    settle_time: datetime.datetime | None
-    payment_ref: str | None = None
-    payment_id: UUID | None = None
-    possible_duplicate_of: UUID | None = None
-    failure_code: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Reversal:
-    id: UUID
-    charity_id: UUID
-    donation_id: UUID
-    amount: Money
-    refund_ref: str
-    create_time: datetime.datetime
-
-
 class CampaignMove(enum.Enum):
     ACTIVATE = CampaignState.ACTIVE
     PAUSE = CampaignState.PAUSED
@@ -145,45 +78,6 @@ CAMPAIGN_MOVES: Mapping[tuple[CampaignState, CampaignMove], CampaignState] = {
     (CampaignState.ACTIVE, CampaignMove.PAUSE): CampaignState.PAUSED,
     (CampaignState.PAUSED, CampaignMove.PAUSE): CampaignState.PAUSED,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Reversed:
-    """The checkout gave money back."""
-
-    amount: int
-
-
-Fact = Reversed
-
-# (state, fact) → whether the fact may happen in that state; the tally decides what comes after it.
-LEGAL: Mapping[tuple[DonationState, type[Fact]], bool] = {
-    (state, Reversed): state in (DonationState.SUCCEEDED, DonationState.PARTIALLY_REFUNDED) for state in DonationState
-}
-
-
-class IllegalFact(Exception):  # noqa: N818 - the caller turns it into a refusal
-    """The fact cannot happen in this state."""
-
-
-class ExceedsRemaining(Exception):  # noqa: N818 - the caller turns it into a refusal
-    """More would go back than is left."""
-
-
-def advance(donation: Donation, fact: Fact, *, now: datetime.datetime) -> Donation:
-    """The donation after the fact.
-
-    Raises:
-        ExceedsRemaining: more would go back than is left.
-        IllegalFact: the state does not allow it.
-    """
-    if fact.amount > donation.tally.remaining:
-        raise ExceedsRemaining
-    if not LEGAL[donation.state, type(fact)]:
-        raise IllegalFact
-    tally = replace(donation.tally, refunded=donation.tally.refunded + fact.amount)
-    state = DonationState.REFUNDED if tally.remaining == 0 else DonationState.PARTIALLY_REFUNDED
-    return replace(donation, tally=tally, state=state, version=donation.version + 1, update_time=now)
 
 
 # What a checkout has taken is accepted in every state but a draft, which was never open.
@@ -203,6 +97,17 @@ def recorded_amount_problem(campaign: Campaign, amount: Money) -> tuple[str, str
         return "currency", f"this campaign takes {', '.join(sorted(campaign.rules))}"
     if amount.minor_units > rule.minor_units_max:
         return "minor_units", f"must be at most {rule.minor_units_max} for this campaign"
+    return None
+
+
+def promised_amount_problem(campaign: Campaign, amount: Money) -> tuple[str, str] | None:
+    """What is wrong with a gift that has not been charged yet, as (field of amount, description)."""
+    problem = recorded_amount_problem(campaign, amount)
+    if problem:
+        return problem
+    least = campaign.rules[amount.currency].minor_units_min
+    if amount.minor_units < least:
+        return "minor_units", f"must be at least {least} for this campaign"
     return None
 
 
