@@ -70,9 +70,14 @@ async def sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[San
 
 
 @pytest.fixture(scope="session")
-async def mesh(postgres_server: Postgres, nats_server: Nats, valkey_server: Valkey) -> AsyncIterator[Mesh]:
+async def mesh(
+    postgres_server: Postgres, nats_server: Nats, valkey_server: Valkey, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Mesh]:
     schemas = await make_database(postgres_server.dsn)
-    async with running_mesh(schemas, nats_url=nats_server.url, redis_url=valkey_server.url) as running:
+    async with (
+        running_sandbox(tmp_path_factory.mktemp("stripe_of_the_mesh")) as stripe,
+        running_mesh(schemas, nats_url=nats_server.url, redis_url=valkey_server.url, sandbox=stripe) as running,
+    ):
         yield running
 
 

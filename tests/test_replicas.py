@@ -17,6 +17,7 @@ from cli.servers.valkey import Valkey
 from tests.support.folders import reachable_folder
 from tests.support.giving import gift, open_cause, totals_of
 from tests.support.mesh import Mesh, running_mesh
+from tests.support.sandbox import Sandbox
 from tests.support.schemas import make_database
 from tests.support.waiting import until
 
@@ -24,13 +25,15 @@ GIFTS = 60
 
 
 @pytest.fixture
-async def twins(postgres_server: Postgres, valkey_server: Valkey) -> AsyncIterator[tuple[Mesh, Mesh]]:
+async def twins(postgres_server: Postgres, valkey_server: Valkey, sandbox: Sandbox) -> AsyncIterator[tuple[Mesh, Mesh]]:
     schemas = await make_database(postgres_server.dsn)
     with reachable_folder() as folder:
         async with AsyncExitStack() as stack:
             broker = await stack.enter_async_context(nats(Path(folder)))
             running = [
-                await stack.enter_async_context(running_mesh(schemas, nats_url=broker.url, redis_url=valkey_server.url))
+                await stack.enter_async_context(
+                    running_mesh(schemas, nats_url=broker.url, redis_url=valkey_server.url, sandbox=sandbox)
+                )
                 for _ in range(2)
             ]
             yield running[0], running[1]

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from tests.support.pretend_giving import CAMPAIGN_ID, Book, running_provider, running_services
-from tests.support.site import Site, running_pages
+from tests.support.mesh import Mesh
+from tests.support.site import Site, open_site
 
 BOUND_MS = 20_000
 
@@ -27,13 +27,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-async def site() -> AsyncIterator[Site]:
-    book = Book()
-    async with running_services(book) as target, running_provider(book) as provider:
-        targets = dict.fromkeys(("donation_target", "payment_target", "aggregator_target"), target)
-        stripe = {"stripe_publishable_key": "pk_test_of_tests", "stripe_browser_base": provider}
-        async with running_pages(**targets, **stripe) as base:
-            yield Site(base, CAMPAIGN_ID)
+async def site(mesh: Mesh) -> Site:
+    return await open_site(mesh)
 
 
 @pytest.fixture

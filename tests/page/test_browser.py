@@ -216,7 +216,7 @@ async def test_without_live_streams_the_page_asks_instead(page: Page, site: Site
 
 
 async def test_a_refusal_is_told_in_plain_words_beside_its_field(page: Page):
-    await page.get_by_role("textbox", name="Name").fill("4242424242424242")
+    await page.get_by_role("textbox", name="Name").fill("Ada \u202e ecalevoL")
     await page.get_by_role("button", name="Give $").click()
     alert = page.get_by_role("alert")
     await expect(alert).to_contain_text("See the marked fields")

@@ -8,8 +8,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from mesh.money import EXPONENTS, MINOR_UNITS_MAX, format_minor_units, granularity
-from tests.support.pretend_giving import cover_of
-from tests.support.site import Site
+from tests.support.site import Site, cover_of
 
 pytestmark = pytest.mark.requirement("WEB-4")
 

@@ -15,7 +15,7 @@ from mesh.postgres import Database, load_queries, open_database
 from payment_svc.consumer import RecordedDonations
 from payment_svc.service.ledger import Ledger
 from payment_svc.store.ledger import LedgerStore
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import running_sandbox
 from tests.support.schemas import Schemas, make_database
 from tests.support.till import Till, running_till
 
@@ -72,10 +72,13 @@ async def till_clock() -> ManualClock:
 
 @pytest.fixture(scope="session")
 async def a_till(
-    postgres_server: Postgres, nats_server: Nats, sandbox: Sandbox, till_clock: ManualClock
+    postgres_server: Postgres, nats_server: Nats, till_clock: ManualClock, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Till]:
     schemas = await make_database(postgres_server.dsn, "payment_svc")
-    async with running_till(schemas, nats_url=nats_server.url, sandbox=sandbox, clock=till_clock) as running:
+    async with (
+        running_sandbox(tmp_path_factory.mktemp("stripe_of_the_till")) as stripe,
+        running_till(schemas, nats_url=nats_server.url, sandbox=stripe, clock=till_clock) as running,
+    ):
         yield running
 
 

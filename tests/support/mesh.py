@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from giving.donation.v1.campaign_service_pb2_grpc import CampaignServiceStub
 from giving.donation.v1.charity_service_pb2_grpc import CharityServiceStub
 from giving.donation.v1.donation_service_pb2_grpc import DonationServiceStub
 from giving.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from giving.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 
 import aggregator_svc.app
 import aggregator_svc.config
@@ -24,6 +26,8 @@ import gateway.app
 import gateway.config
 import payment_svc.app
 import payment_svc.config
+from mesh.clock import Clock
+from tests.support.sandbox import Sandbox
 from tests.support.schemas import Schemas
 
 TOKEN = "a-development-token-of-tests"
@@ -54,7 +58,10 @@ class Mesh:
     donations: Any
     aggregates: Any
     ledger: Any
+    payments: Any
     rest: aiohttp.ClientSession
+    base: str
+    sandbox: Sandbox
 
 
 def donation_settings(schemas: Schemas, *, nats_url: str, payment_port: int, **more: Any) -> donation_svc.config.Settings:
@@ -88,36 +95,74 @@ def gateway_settings(**more: Any) -> gateway.config.GatewaySettings:
 
 
 @asynccontextmanager
-async def running_gateway(*, donation: int, payment: int, aggregator: int) -> AsyncIterator[aiohttp.ClientSession]:
-    """Both gateway processes in one; the session speaks to the REST one as the development operator."""
-    targets = {
+async def running_gateway(
+    *, donation: int, payment: int, aggregator: int, **settings: Any
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Both gateway processes in one, each an origin of its own; the session speaks to REST as the development operator."""
+    # Each has to know the other's origin before it starts.
+    rest_port, live_port = free_ports(2)
+    base = f"http://127.0.0.1:{rest_port}"
+    common = {
         "donation_target": f"127.0.0.1:{donation}",
         "payment_target": f"127.0.0.1:{payment}",
         "aggregator_target": f"127.0.0.1:{aggregator}",
+        "cors_origins": (base,),
+        "live_url": f"http://127.0.0.1:{live_port}",
+    } | settings
+    live = gateway_settings(gateway_role="live", listen_port=live_port, **common)
+    rest = gateway_settings(listen_port=rest_port, **common)
+    async with (
+        gateway.app.application(live),
+        gateway.app.application(rest),
+        aiohttp.ClientSession(base, headers={"Authorization": f"Bearer {TOKEN}"}) as session,
+    ):
+        yield session
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody has at this moment."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def stripe_settings(sandbox: Sandbox) -> dict[str, Any]:
+    """What the payment service is told of the sandbox."""
+    return {
+        "stripe_api_key": sandbox.secret,
+        "stripe_api_base": sandbox.url,
+        "stripe_webhook_secrets": ",".join(sandbox.webhook_secrets),
     }
-    async with AsyncExitStack() as stack:
-        live = await stack.enter_async_context(gateway.app.application(gateway_settings(gateway_role="live", **targets)))
-        live_url = f"http://127.0.0.1:{live.port}"
-        rest = await stack.enter_async_context(gateway.app.application(gateway_settings(live_url=live_url, **targets)))
-        yield await stack.enter_async_context(
-            aiohttp.ClientSession(f"http://127.0.0.1:{rest.port}", headers={"Authorization": f"Bearer {TOKEN}"})
-        )
 
 
 @asynccontextmanager
-async def running_mesh(schemas: Schemas, *, nats_url: str, redis_url: str) -> AsyncIterator[Mesh]:
-    """Every service, healthy, until it is left."""
+async def running_mesh(
+    schemas: Schemas, *, nats_url: str, redis_url: str, sandbox: Sandbox, clock: Clock | None = None
+) -> AsyncIterator[Mesh]:
+    """Every service, healthy, until it is left; the sandbox's webhooks arrive at its gateway."""
     async with AsyncExitStack() as stack:
-        payment = await stack.enter_async_context(payment_svc.app.application(payment_settings(schemas, nats_url=nats_url)))
+        payment = await stack.enter_async_context(
+            payment_svc.app.application(payment_settings(schemas, nats_url=nats_url, **stripe_settings(sandbox)), clock)
+        )
         donation = await stack.enter_async_context(
-            donation_svc.app.application(donation_settings(schemas, nats_url=nats_url, payment_port=payment.port))
+            donation_svc.app.application(donation_settings(schemas, nats_url=nats_url, payment_port=payment.port), clock)
         )
         aggregator = await stack.enter_async_context(
             aggregator_svc.app.application(aggregator_settings(schemas, nats_url=nats_url, redis_url=redis_url))
         )
         rest = await stack.enter_async_context(
-            running_gateway(donation=donation.port, payment=payment.port, aggregator=aggregator.port)
+            running_gateway(
+                donation=donation.port,
+                payment=payment.port,
+                aggregator=aggregator.port,
+                stripe_publishable_key=sandbox.publishable,
+                stripe_browser_base=sandbox.url,
+            )
         )
+        base = str(rest._base_url).rstrip("/")
+        sandbox.hooks.forward_to = f"{base}/webhooks/stripe"
         to_donation = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{donation.port}"))
         to_payment = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{payment.port}"))
         to_aggregator = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{aggregator.port}"))
@@ -133,8 +178,12 @@ async def running_mesh(schemas: Schemas, *, nats_url: str, redis_url: str) -> As
             donations=DonationServiceStub(to_donation),
             aggregates=AggregateServiceStub(to_aggregator),
             ledger=LedgerServiceStub(to_payment),
+            payments=PaymentServiceStub(to_payment),
             rest=rest,
+            base=base,
+            sandbox=sandbox,
         )
+        sandbox.hooks.forward_to = ""
 
 
 def fresh_key(prefix: str = "key") -> str:

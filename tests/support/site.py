@@ -1,25 +1,27 @@
-"""The pages as a donor's browser reaches them."""
+"""A campaign's page as a donor's browser reaches it."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
+from giving.donation.v1.campaign_pb2 import CurrencyRule
 
-import gateway.app
-from tests.support.mesh import TOKEN, gateway_settings
+from mesh.money import granularity
+from tests.support.giving import open_cause, rule
+from tests.support.mesh import Mesh
 
 
 @dataclass(frozen=True)
 class Site:
     """Where the pages are, and a campaign that takes gifts."""
 
-    base: str
+    mesh: Mesh
     campaign_id: str
+
+    @property
+    def base(self) -> str:
+        return self.mesh.base
 
     @property
     def address(self) -> str:
@@ -27,29 +29,25 @@ class Site:
 
     async def donations(self) -> list[dict[str, Any]]:
         """Every donation of the campaign, promised or paid."""
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        async with aiohttp.ClientSession(self.base, headers=headers) as session:
-            async with session.get(f"/v1/donations?campaign_id={self.campaign_id}") as answer:
-                return list((await answer.json())["donations"])
+        async with self.mesh.rest.get(f"/v1/donations?campaign_id={self.campaign_id}") as answer:
+            return list((await answer.json())["donations"])
 
 
-@asynccontextmanager
-async def running_pages(**settings: Any) -> AsyncIterator[str]:
-    """Both gateway processes in one, each an origin of its own; yields the pages' origin."""
-    # Each has to know the other's origin before it starts.
-    rest_port, live_port = free_ports(2)
-    common = {"cors_origins": (f"http://127.0.0.1:{rest_port}",), "live_url": f"http://127.0.0.1:{live_port}", **settings}
-    async with AsyncExitStack() as stack:
-        live = gateway_settings(gateway_role="live", listen_port=live_port, **common)
-        await stack.enter_async_context(gateway.app.application(live))
-        await stack.enter_async_context(gateway.app.application(gateway_settings(listen_port=rest_port, **common)))
-        yield f"http://127.0.0.1:{rest_port}"
+async def open_site(mesh: Mesh) -> Site:
+    """The page of a new campaign that takes three currencies, one of them without cents."""
+    return Site(mesh, (await open_cause(mesh, *_rules())).campaign_id)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has at this moment."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+def _rules() -> list[CurrencyRule]:
+    dollars = rule("USD", 100, 1_000_000, (500, 1000, 2500, 5000))
+    dollars.goal_minor_units = 100_000
+    return [dollars, rule("EUR", 100, 1_000_000, (500, 1000)), rule("JPY", 100, 1_000_000, (1000, 5000))]
+
+
+def cover_of(gift: int, *, basis_points: int, fixed: int, currency: str) -> int:
+    """The smallest cover by the contract's rule, found by trying: the page reckons it."""
+    step = granularity(currency)
+    cover = 0
+    while cover * 10_000 < (gift + cover) * basis_points + fixed * 10_000:
+        cover += step
+    return cover

@@ -17,7 +17,7 @@ from giving.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 import payment_svc.app
 from mesh.clock import ManualClock
 from mesh.ids import new_id, new_tenant_id
-from tests.support.mesh import payment_settings, running_gateway
+from tests.support.mesh import payment_settings, running_gateway, stripe_settings
 from tests.support.sandbox import Sandbox
 from tests.support.schemas import Schemas
 from tests.support.waiting import until
@@ -58,14 +58,7 @@ class Till:
 async def running_till(
     schemas: Schemas, *, nats_url: str, sandbox: Sandbox, clock: ManualClock, **more: Any
 ) -> AsyncIterator[Till]:
-    settings = payment_settings(
-        schemas,
-        nats_url=nats_url,
-        stripe_api_key=sandbox.secret,
-        stripe_api_base=sandbox.url,
-        stripe_webhook_secrets=",".join(sandbox.webhook_secrets),
-        **more,
-    )
+    settings = payment_settings(schemas, nats_url=nats_url, **stripe_settings(sandbox), **more)
     async with payment_svc.app.application(settings, clock) as service:
         async with (
             running_gateway(donation=1, payment=service.port, aggregator=1) as rest,

@@ -1,7 +1,7 @@
 // The form on which a donor says what he gives.
 
 import { field, heading, make, mark } from "./dom.js";
-import { currencyOf, decimal, feeCover, format, parse, problemOf } from "./money.js";
+import { currencyOf, decimal, feeCover, format, mainFirst, parse, problemOf } from "./money.js";
 import { texts } from "./texts.js";
 
 // Where the service's names of fields are shown.
@@ -10,7 +10,7 @@ const CONTROLS = { "amount.minor_units": "other", "amount.currency": "other", do
 export class Form {
   constructor({ configuration, campaign, offer, onGive }) {
     Object.assign(this, { configuration, campaign, offer, onGive });
-    this.codes = campaign.currency_rules.map((rule) => rule.currency).filter((code) => currencyOf(configuration, code));
+    this.codes = mainFirst(campaign.currency_rules).filter((code) => currencyOf(configuration, code));
     this.element = this.build();
     this.setCurrency(this.codes[0]);
   }

@@ -55,3 +55,7 @@ function roundedUp(value, step) {
   const rest = value % step;
   return rest ? value + step - rest : value;
 }
+
+// The currencies of a campaign. It reckons in that of its goal, which comes first.
+export const mainFirst = (rules) =>
+  [...rules].sort((a, b) => ("goal_minor_units" in b) - ("goal_minor_units" in a)).map((rule) => rule.currency);

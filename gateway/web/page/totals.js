@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { make } from "./dom.js";
-import { currencyOf, format, percent } from "./money.js";
+import { currencyOf, format, mainFirst, percent } from "./money.js";
 import { texts } from "./texts.js";
 
 const POLL_MS = 5_000;
@@ -65,7 +65,7 @@ export class Totals {
 
   draw(currencies) {
     const shares = new Map(currencies.map((share) => [share.currency, share]));
-    const codes = new Set([...this.campaign.currency_rules.map((rule) => rule.currency), ...shares.keys()]);
+    const codes = new Set([...mainFirst(this.campaign.currency_rules), ...shares.keys()]);
     const rows = [...codes].map((code) => this.row(code, shares.get(code) ?? NOTHING)).filter(Boolean);
     this.place.replaceChildren(...rows, this.sign());
   }
