@@ -186,6 +186,20 @@ async def test_while_the_payment_service_is_away_nothing_expires_and_everything_
     await desk.until_state(donation_id, Donation.STATE_EXPIRED)
 
 
+@pytest.mark.requirement("IDM-4")
+async def test_a_repeat_after_forty_days_returns_the_same_donation_and_asks_nobody(desk: Desk, appeal: Cause) -> None:
+    request = promise(appeal.campaign_id)
+    donation_id = (await desk.give(request)).donation.donation_id
+    await desk.tell(desk.payments.succeed(donation_id))
+    await desk.until_state(donation_id, Donation.STATE_SUCCEEDED)
+    desk.clock.advance(40 * 24 * HOUR)
+
+    again = await desk.give(request)
+
+    assert (again.donation.donation_id, again.client_secret) == (donation_id, "")
+    assert desk.payments.calls_about(donation_id) == ["CreatePaymentRequest"]
+
+
 @asynccontextmanager
 async def twin(desk: Desk) -> AsyncIterator[Any]:
     """A second donation service over the same stores."""
