@@ -43,7 +43,7 @@ def _ask_donor(work: Work, intent: Object, method: Object) -> Object | Refused:
         return decline(work, intent, method, DECLINES["authentication_required"], charge=charge)
     if memory.get("error_on_requires_action"):
         return decline(work, intent, method, DECLINES["authentication_required"], charge=None)
-    memory["challenge"] = ids.word(24)
+    memory["challenge"] = ids.secret(24)
     url = f"{memory['origin']}/3ds/{intent['id']}/{memory['challenge']}"
     intent.update(status="requires_action", payment_method=method["id"], next_action=_next_action(memory, url))
     work.save(intent)

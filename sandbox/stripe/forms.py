@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
-from urllib.parse import parse_qsl, quote_plus
+from urllib.parse import parse_qsl
 
 from sandbox.stripe.refusals import Refused
 
@@ -40,7 +41,7 @@ def flat(name: str, value: Any) -> list[tuple[str, str]]:
 
 def canonical(params: dict[str, Any]) -> str:
     """Equal for equal parameters, in whatever order they came."""
-    return "&".join(sorted(f"{quote_plus(name)}={quote_plus(value)}" for name, value in flat("", params)))
+    return json.dumps(sorted(flat("", params)))
 
 
 def _path(name: str) -> list[str]:

@@ -20,6 +20,8 @@ WEBHOOKS = Counter("sandbox_webhooks_total", "Attempts to deliver an event", ["r
 SKEW = "signature_skew_s"
 # Attempts at the same time; more would only queue at the receiver.
 _CONCURRENCY = 32
+# Deliveries that were read from the book and wait for their attempt, so that each look fetches many at once.
+_READ_AHEAD = 256
 _ANSWER_S_MAX = 10.0
 _PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 _GIVEN_UP_AFTER_S = 3 * 86_400
@@ -79,6 +81,7 @@ class Deliveries:
         self._outcomes: list[Outcome] = []
         self._tried: dict[int, asyncio.Event] = {}
         self._skew_s = 0
+        self._attempts = asyncio.Semaphore(_CONCURRENCY)
 
     def wake(self) -> None:
         self._woken.set()
@@ -114,7 +117,7 @@ class Deliveries:
     async def _look(self) -> Look:
         """Records what has ended and reads what is due, in one transaction."""
         ended, self._outcomes = self._outcomes, []
-        room = _CONCURRENCY + len(ended) - len(self._under_way)
+        room = _READ_AHEAD + len(ended) - len(self._under_way)
         limit = room + len(self._under_way) if room > 0 else 0
         look = await self._engine.transact(lambda work: _turn(work, ended, limit=limit))
         for outcome in ended:
@@ -125,7 +128,8 @@ class Deliveries:
         return look._replace(due=fresh[: max(room, 0)])
 
     async def _attempt(self, delivery: Delivery) -> None:
-        taken, answer = await self._send(delivery.body.encode())
+        async with self._attempts:
+            taken, answer = await self._send(delivery.body.encode())
         WEBHOOKS.labels("taken" if taken else "refused").inc()
         self._outcomes.append(Outcome(delivery, taken, answer))
         self.wake()

@@ -202,7 +202,7 @@ async def test_down_stops_everything_and_the_next_start_finds_the_data(folder: P
     async with started(folder) as (process, first):
         run = run_of(folder)
         ended = await mesh("down", "--data", str(folder))
-        assert ended.out.startswith("stopped 8 parts in ")
+        assert ended.out.startswith("stopped 9 parts in ")
         assert await process.wait() == 0
     assert not any(family.is_alive(entry.key) for entry in run.parts)
     async with started(folder) as (_, second):

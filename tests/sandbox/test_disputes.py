@@ -8,8 +8,6 @@ import stripe
 from tests.sandbox.payments import pay
 from tests.support.sandbox import Sandbox
 
-pytestmark = pytest.mark.requirement("PAY-6")
-
 
 async def dispute_of(client: stripe.StripeClient, intent: stripe.PaymentIntent) -> stripe.Dispute:
     (dispute,) = (await client.v1.disputes.list_async({"payment_intent": intent.id})).data

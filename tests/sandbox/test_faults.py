@@ -14,7 +14,6 @@ from tests.support.sandbox import Sandbox, closing
 
 # What the SDK raises for an answer that is lost; it does not wrap what it meets after the head of an answer.
 LOST = (stripe.StripeError, aiohttp.ClientError, UnicodeDecodeError)
-pytestmark = pytest.mark.requirement("PAY-3")
 
 
 async def entries(sandbox: Sandbox, mark: str) -> list[dict]:

@@ -11,8 +11,6 @@ import stripe
 from tests.sandbox.payments import create, gift, pay
 from tests.support.sandbox import Sandbox
 
-pytestmark = pytest.mark.requirement("PAY-4")
-
 
 def key() -> str:
     return f"key-{uuid4()}"

@@ -35,7 +35,6 @@ async def donate(client: stripe.StripeClient, key: str) -> stripe.PaymentIntent 
         return None
 
 
-@pytest.mark.requirement("PAY-3")
 async def test_after_a_kill_under_load_every_key_has_one_payment_and_every_event_arrives(mortal: Sandbox):
     keys = [f"key-{uuid4()}" for _ in range(120)]
     before: dict[str, stripe.PaymentIntent | None] = {}
@@ -77,7 +76,6 @@ def _all_announced(sandbox: Sandbox, intents: set[str]):
     return announced
 
 
-@pytest.mark.requirement("HKI-2")
 async def test_what_nobody_had_taken_is_delivered_after_a_kill(mortal: Sandbox):
     mortal.hooks.refusals = 1_000_000
     async with closing(mortal.client()) as client:

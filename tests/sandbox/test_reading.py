@@ -34,7 +34,6 @@ async def test_charges_are_listed_by_intent_and_refunds_by_charge(client: stripe
         assert [found.id for found in (await client.v1.refunds.list_async(narrowed)).data] == [refund.id]
 
 
-@pytest.mark.requirement("HKI-5")
 async def test_events_are_listed_by_type_and_time_and_from_a_checkpoint(client: stripe.StripeClient):
     checkpoint = (await client.v1.events.list_async({"limit": 1})).data
     intent = await pay(client)

@@ -11,8 +11,6 @@ from tests.sandbox.payments import create, pay
 from tests.support.sandbox import Sandbox
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.requirement("PAY-5")
-
 
 async def refund(client: stripe.StripeClient, intent: stripe.PaymentIntent, **more: object) -> stripe.Refund:
     return await client.v1.refunds.create_async({"payment_intent": intent.id, **more})

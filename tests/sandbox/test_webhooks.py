@@ -19,7 +19,6 @@ async def come(sandbox: Sandbox, intent: str, *, count: int) -> list[dict]:
     return await until(taken, holds=lambda events: len(events) >= count)
 
 
-@pytest.mark.requirement("HKI-1")
 async def test_the_sdk_accepts_the_signature_under_each_secret_and_under_no_other(
     sandbox: Sandbox, client: stripe.StripeClient
 ):
@@ -36,7 +35,6 @@ async def test_the_sdk_accepts_the_signature_under_each_secret_and_under_no_othe
         stripe.Webhook.construct_event(hook.body + b" ", hook.signature, sandbox.webhook_secrets[0])
 
 
-@pytest.mark.requirement("HKI-1")
 async def test_the_clock_of_signatures_can_go_wrong(sandbox: Sandbox, client: stripe.StripeClient):
     await sandbox.ask("POST", "webhooks/clock", skew_s=-301)
     intent = await create(client)
@@ -55,7 +53,6 @@ async def test_an_event_names_the_call_that_caused_it(sandbox: Sandbox, client: 
     assert event["data"]["object"] == intent.to_dict()
 
 
-@pytest.mark.requirement("HKI-2")
 async def test_what_is_refused_comes_again_until_it_is_taken(sandbox: Sandbox, client: stripe.StripeClient):
     sandbox.hooks.refusals = 2
     intent = await create(client)
@@ -71,7 +68,6 @@ async def test_what_is_refused_comes_again_until_it_is_taken(sandbox: Sandbox, c
     assert await until(pending, holds=lambda count: count == 0) == 0
 
 
-@pytest.mark.requirement("HKI-3")
 async def test_an_event_is_delivered_several_times(sandbox: Sandbox, client: stripe.StripeClient):
     await sandbox.webhook_fault("duplicate", types=CREATED, copies=3)
     intent = await create(client)
@@ -80,7 +76,6 @@ async def test_an_event_is_delivered_several_times(sandbox: Sandbox, client: str
     assert len({event["id"] for event in events}) == 1
 
 
-@pytest.mark.requirement("HKI-3")
 async def test_one_fact_is_announced_by_two_events(sandbox: Sandbox, client: stripe.StripeClient):
     await sandbox.webhook_fault("two_events", types=CREATED)
     intent = await create(client)
@@ -89,7 +84,6 @@ async def test_one_fact_is_announced_by_two_events(sandbox: Sandbox, client: str
     assert first["data"] == second["data"]
 
 
-@pytest.mark.requirement("HKI-3")
 async def test_events_arrive_in_the_reverse_order(sandbox: Sandbox, client: stripe.StripeClient):
     await sandbox.webhook_fault("reorder", times=3)
     intent = await pay(client)
@@ -97,7 +91,6 @@ async def test_events_arrive_in_the_reverse_order(sandbox: Sandbox, client: stri
     assert kinds[:3] == ["payment_intent.succeeded", "charge.succeeded", "payment_intent.created"]
 
 
-@pytest.mark.requirement("HKI-5")
 async def test_what_is_withheld_is_listed_as_undelivered_and_comes_when_it_is_released(
     sandbox: Sandbox, client: stripe.StripeClient
 ):
@@ -119,7 +112,6 @@ async def test_a_webhook_may_be_late(sandbox: Sandbox, client: stripe.StripeClie
     assert order.index(prompt.id) < order.index(late.id)
 
 
-@pytest.mark.requirement("HKI-4")
 async def test_a_webhook_may_come_before_the_answer_of_its_call(sandbox: Sandbox, client: stripe.StripeClient):
     await sandbox.webhook_fault("before_answer", types=["payment_intent.succeeded"])
     intent = await pay(client)
