@@ -24,6 +24,8 @@ from payment_svc.provider.shapes import intent_seen
 CALL_S = 20.0
 # Repetitions under the same idempotency key, by the SDK: after a broken connection, 409 and 5xx.
 _RETRIES = 2
+# How the SDK lets an answer through that was cut off, or is no text.
+_SPOILT = (aiohttp.ClientPayloadError, UnicodeDecodeError)
 _log = structlog.get_logger()
 
 
@@ -126,7 +128,7 @@ def _outcome_of(error: Exception) -> Refused | Unproven | NotReached:
     _log.warning("a call to the provider has no proven outcome", error=type(error).__name__)
     status = getattr(error, "http_status", None)
     saved = isinstance(error, stripe.IdempotencyError) or status == HTTPStatus.INTERNAL_SERVER_ERROR
-    return Unproven(saved=saved, unreadable=status == HTTPStatus.OK or isinstance(error, aiohttp.ClientPayloadError))
+    return Unproven(saved=saved, unreadable=status == HTTPStatus.OK or isinstance(error, _SPOILT))
 
 
 def _code_of(error: stripe.StripeError) -> str:
