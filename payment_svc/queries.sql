@@ -137,7 +137,7 @@ FROM payment WHERE charity_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 -- name: attempts
 -- The attempts of payments.
 SELECT payment_id, id, kind, outcome, charge_id, captured, second, code, calls, last_call_time, saved, create_time, end_time
-FROM attempt WHERE payment_id = ANY ($1) ORDER BY kind, second, charge_id;
+FROM attempt WHERE payment_id = ANY ($1) ORDER BY kind, second, outcome = 2, charge_id;
 
 -- name: update_payment
 -- Stores what is known of a payment after a change, and lets go of it.

@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cli.servers.nats import Nats
-from cli.servers.postgres import Postgres
+from cli.servers.nats import nats
+from cli.servers.postgres import postgres
 from cli.servers.valkey import Valkey
 from tests.support.folders import reachable_folder
 from tests.support.lives import Lives, running_lives
@@ -87,11 +87,13 @@ class Donor:
 
 
 @pytest.fixture(scope="module")
-async def lives(postgres_server: Postgres, nats_server: Nats, valkey_server: Valkey) -> AsyncIterator[Lives]:
-    with reachable_folder() as folder:
-        urls = {"server_dsn": postgres_server.dsn, "nats_url": nats_server.url, "redis_url": valkey_server.url}
-        async with running_lives(folder, **urls) as running:
-            yield running
+async def lives(valkey_server: Valkey) -> AsyncIterator[Lives]:
+    """With a database server and a broker of its own: roles and streams have the same names everywhere."""
+    with reachable_folder() as base, reachable_folder() as folder:
+        async with postgres(base / "postgres") as database, nats(base / "nats") as broker:
+            urls = {"server_dsn": database.dsn, "nats_url": broker.url, "redis_url": valkey_server.url}
+            async with running_lives(folder, **urls) as running:
+                yield running
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ def advance(payment: Payment, fact: Fact) -> Payment:
     return replace(after, attempts=tuple(sorted(after.attempts, key=_place)))
 
 
-def _place(attempt: Attempt) -> tuple[int, int, str]:
-    return attempt.kind, attempt.second, attempt.charge_id
+def _place(attempt: Attempt) -> tuple[int, int, bool, str]:
+    # Of two charges of one second that which succeeded came last.
+    return attempt.kind, attempt.second, attempt.outcome is Outcome.SUCCEEDED, attempt.charge_id
 
 
 def _intent_seen(payment: Payment, fact: IntentSeen) -> Payment:

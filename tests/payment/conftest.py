@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from cli.servers.nats import Nats
+from cli.servers.nats import nats
 from cli.servers.postgres import Postgres
 from mesh.clock import ManualClock
 from mesh.events.partitions import Partitions
@@ -15,6 +15,7 @@ from mesh.postgres import Database, load_queries, open_database
 from payment_svc.consumer import RecordedDonations
 from payment_svc.service.ledger import Ledger
 from payment_svc.store.ledger import LedgerStore
+from tests.support.folders import reachable_folder
 from tests.support.sandbox import running_sandbox
 from tests.support.schemas import Schemas, make_database
 from tests.support.till import Till, running_till
@@ -72,14 +73,17 @@ async def till_clock() -> ManualClock:
 
 @pytest.fixture(scope="session")
 async def a_till(
-    postgres_server: Postgres, nats_server: Nats, till_clock: ManualClock, tmp_path_factory: pytest.TempPathFactory
+    postgres_server: Postgres, till_clock: ManualClock, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Till]:
+    """With a broker of its own: streams have the same names everywhere."""
     schemas = await make_database(postgres_server.dsn, "payment_svc")
-    async with (
-        running_sandbox(tmp_path_factory.mktemp("stripe_of_the_till")) as stripe,
-        running_till(schemas, nats_url=nats_server.url, sandbox=stripe, clock=till_clock) as running,
-    ):
-        yield running
+    with reachable_folder() as folder:
+        async with (
+            nats(folder) as broker,
+            running_sandbox(tmp_path_factory.mktemp("stripe_of_the_till")) as stripe,
+            running_till(schemas, nats_url=broker.url, sandbox=stripe, clock=till_clock) as running,
+        ):
+            yield running
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ CHANGES = st.lists(
         change,
         st.integers(min_value=-10_000, max_value=10**12),
         st.sampled_from(["USD", "JPY", "KWD"]),
-        kind=st.sampled_from(PostingKind),
+        kind=st.sampled_from([PostingKind.RECORDED, PostingKind.RECORDED_REVERSAL]),
         campaign_id=IDS,
         charity_id=IDS,
     ),
