@@ -23,8 +23,9 @@ help: ## list the targets
 up: .venv/runtime.stamp ## start everything on this machine and print how to use it
 	@$(BIN)/mesh up
 
+# Two at a time, a file never split: each worker has servers of its own.
 test: .venv/dev.stamp ## run all tests, on servers of their own
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: lint types fresh shape requirements ## everything that reads the code without running it
 
