@@ -92,7 +92,7 @@ class _Books:
         )
         desk = Desk(database, payments, changes, clock, relay.wake)
         self.ledger = Ledger(database=database, book=postings)
-        self.reconciler = Reconciler(desk, provider=provider)
+        self.reconciler = Reconciler(desk, provider=provider, lease_s=settings.asking_lease_s)
         self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox)
         self.payments = Payments(desk, asking=self.reconciler, tokens=parts.tokens)
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)

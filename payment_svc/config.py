@@ -21,6 +21,9 @@ class Settings(ServiceSettings):
         "", pattern="^(https?://[^/]+)?$", description="origin of the sandbox; empty: Stripe itself"
     )
     stripe_request_s: float = Field(8.0, gt=0, le=60, description="seconds that one request to the provider may take")
+    asking_lease_s: float = Field(
+        10.0, gt=0, le=300, description="seconds after which a payment is taken over from a process that died while asking"
+    )
     stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1, description="whsec_…, separated by commas: while secrets are rotated two are valid"
     )

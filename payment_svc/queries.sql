@@ -168,6 +168,10 @@ UPDATE payment SET leased_until = $3
 WHERE id = $1 AND (leased_until IS NULL OR leased_until <= $2)
 RETURNING id;
 
+-- name: prolong_lease
+-- Keeps a payment for whoever holds it.
+UPDATE payment SET leased_until = $2 WHERE id = $1 AND leased_until IS NOT NULL;
+
 -- name: claim_due
 -- Takes payments that are due, oldest first, for one asking of the provider each.
 UPDATE payment p SET leased_until = $2

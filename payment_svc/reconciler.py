@@ -1,7 +1,8 @@
 """Asks the provider whatever has to be asked: makes intents, calls them off, and finds out about calls without an answer.
 
-Each asking runs in a task of its own, which no caller's deadline ends. A payment is held by a lease while it is asked about;
-what a holder that died had asked is asked again under the same idempotency key, so that it happens once.
+Each asking runs in a task of its own, which no caller's deadline ends. A payment is held by a lease while it is asked about,
+prolonged as long as its holder lives; what a holder that died had asked is asked again under the same idempotency key, so
+that it happens once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -18,7 +20,7 @@ import structlog
 from mesh import crashpoints
 from mesh.errors import Refusal
 from mesh.postgres import Connection
-from mesh.tasks import TaskSet
+from mesh.tasks import TaskSet, background
 from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refused, Seen, Unproven
 from payment_svc.domain.asking import Step, absent_for_sure, ask_again_at, next_step
 from payment_svc.domain.facts import CallUnproven, Contradiction, Fact, IntentRefused
@@ -26,15 +28,14 @@ from payment_svc.domain.payments import Attempt, AttemptKind, Payment
 from payment_svc.service.changes import Desk
 
 ACTOR = "payment"
-# Longer than a call with all its repetitions takes.
-LEASE = datetime.timedelta(seconds=45)
 # The provider was not reached, so nothing happened: it is asked again soon.
 REACH_AGAIN = datetime.timedelta(seconds=5)
 # What contradicts our books is for an operator; it is looked at again in case the provider was wrong.
 CONTRADICTED_AGAIN = datetime.timedelta(hours=1)
 _LOOK_S = 0.5
 _HOLDER_LOOK_S = 0.1
-_DUE_MAX = 20
+# Askings at once; more would only wait for one another at the provider.
+_ASKING_MAX = 50
 # To make an intent and to call it off; a third step would be a mistake.
 _STEPS_MAX = 2
 _log = structlog.get_logger()
@@ -67,15 +68,16 @@ class _Learned:
 class Reconciler:
     """One asking per payment at a time."""
 
-    def __init__(self, desk: Desk, *, provider: Provider) -> None:
+    def __init__(self, desk: Desk, *, provider: Provider, lease_s: float) -> None:
         self._desk = desk
         self._provider = provider
+        self._lease = datetime.timedelta(seconds=lease_s)
         self._tasks = TaskSet()
         self._running: dict[UUID, asyncio.Task[None]] = {}
 
     def lease_until(self) -> datetime.datetime:
         """Until when a payment is held that is taken now."""
-        return self._desk.clock.now() + LEASE
+        return self._desk.clock.now() + self._lease
 
     async def ask(self, payment_id: UUID, *, patience_s: float, held: bool = False) -> None:
         """Asks what has to be asked and waits for it, at most `patience_s`; the asking goes on without its caller.
@@ -89,12 +91,12 @@ class Reconciler:
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
         while True:
+            free = _ASKING_MAX - len(self._running)
             now = self._desk.clock.now()
-            due = await self._desk.payments.claim_due(now=now, until=now + LEASE, limit=_DUE_MAX)
-            if due:
-                await asyncio.wait({self._running.get(found) or self._start(found, held=True) for found in due})
-            if len(due) < _DUE_MAX:
-                await asyncio.sleep(_LOOK_S)
+            due = await self._desk.payments.claim_due(now=now, until=self.lease_until(), limit=free) if free > 0 else []
+            for payment_id in due:
+                self._start(payment_id, held=True)
+            await asyncio.sleep(_LOOK_S)
 
     async def close(self, *, timeout_s: float) -> None:
         """Waits for what is being asked."""
@@ -142,7 +144,14 @@ class Reconciler:
         if step is None:
             return _Learned((), self._desk.clock.now())
         taken = {Step.CREATE: self._create, Step.LOOK_UP: self._look_up, Step.CANCEL: self._cancel}
-        return await taken[step](payment)
+        async with background(partial(self._keep, payment.id)):
+            return await taken[step](payment)
+
+    async def _keep(self, payment_id: UUID) -> None:
+        """Prolongs the lease until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / 3)
+            await self._desk.payments.prolong(payment_id, until=self.lease_until())
 
     async def _create(self, payment: Payment) -> _Learned:
         call, attempt_id = await self._begin(payment, AttemptKind.CREATE_INTENT)

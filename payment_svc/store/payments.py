@@ -105,6 +105,11 @@ class PaymentStore:
         async with self._database.connection() as connection:
             return await connection.fetchval(self._queries["claim_payment"], payment_id, now, until) is not None
 
+    async def prolong(self, payment_id: UUID, *, until: datetime.datetime) -> None:
+        """Keeps a payment that is held already."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._queries["prolong_lease"], payment_id, until)
+
     async def claim_due(self, *, now: datetime.datetime, until: datetime.datetime, limit: int) -> list[UUID]:
         """Takes payments that are due."""
         async with self._database.connection() as connection:

@@ -9,9 +9,17 @@ from typing import Any
 import grpc
 import pytest
 from giving.payment.v1 import ledger_service_pb2, payment_pb2, payment_service_pb2
+from nats.js.errors import NotFoundError
 
+from cli.servers.nats import nats
+from cli.servers.postgres import Postgres
+from mesh.clock import ManualClock
 from mesh.errors import from_rpc_error
-from tests.support.till import Till, abandoning, confirm, order
+from mesh.events.stream import connect
+from tests.support.folders import reachable_folder
+from tests.support.sandbox import Sandbox
+from tests.support.schemas import make_database
+from tests.support.till import Till, abandoning, confirm, order, running_till
 from tests.support.waiting import until
 
 P = payment_pb2.Payment
@@ -314,3 +322,31 @@ async def test_what_stripe_itself_refuses_ends_the_payment_with_its_reason(till:
     assert (created.payment.state, created.payment.failure_code) == (P.STATE_FAILED, "amount_too_small")
     assert (created.client_secret, await charged(till, created.payment)) == ("", [])
     assert (await till.create(request)).payment == created.payment
+
+
+@pytest.mark.requirement("HKI-2", "INT-2")
+async def test_money_is_booked_while_the_broker_is_down_and_announced_when_it_is_back(
+    postgres_server: Postgres, sandbox: Sandbox, till_clock: ManualClock
+) -> None:
+    schemas = await make_database(postgres_server.dsn, "payment_svc")
+    with reachable_folder() as folder:
+        async with (
+            nats(folder) as broker,
+            running_till(schemas, nats_url=broker.url, sandbox=sandbox, clock=till_clock) as till,
+        ):
+            await broker.kill()
+            created = await ready(till)
+            await confirm(sandbox, created.client_secret)
+            paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+            await broker.start()
+            async with connect(broker.url, name="test") as client:
+                stream = client.jetstream()
+
+                async def announced() -> bool:
+                    try:
+                        return (await stream.stream_info("GIVING_PAYMENT")).state.messages > 0
+                    except NotFoundError:
+                        return False
+
+                await until(announced)
+            assert paid.captured.minor_units == 2500

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import shutil
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +11,9 @@ import stripe
 
 from tests.sandbox.payments import AUTOMATIC, create, pay
 from tests.support.sandbox import Sandbox, closing
-from tests.support.waiting import until
+from tests.support.stripe_mock import NO_STRIPE_MOCK, STRIPE_MOCK, running_stripe_mock
 
-ROOT = Path(__file__).parents[2]
-MOCK = shutil.which("stripe-mock", path=os.pathsep.join([str(ROOT / ".tools/bin"), os.environ["PATH"]]))
-pytestmark = pytest.mark.skipif(not MOCK, reason="needs stripe-mock: run `make tools` where Go is")
+pytestmark = pytest.mark.skipif(not STRIPE_MOCK, reason=NO_STRIPE_MOCK)
 V1 = Callable[[Any, "Ids"], Awaitable[Any]]
 # Fields that Stripe leaves out unless they are asked for, and those that the caller fills.
 _NOT_COMPARED = {"source", "total_count", "metadata"}
@@ -105,33 +98,14 @@ WRONG: dict[str, V1] = {
 
 @pytest.fixture(scope="module")
 async def mock() -> AsyncIterator[stripe.StripeClient]:
-    """Stripe's own, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        MOCK, "-http-addr", f"127.0.0.1:{port}", stdout=asyncio.subprocess.DEVNULL
-    )
-    base: Any = {"api": f"http://127.0.0.1:{port}"}
-    client = stripe.StripeClient(
-        "sk_test_123", base_addresses=base, http_client=stripe.AIOHTTPClient(), max_network_retries=0
-    )
-    try:
-        await until(lambda: _listens(port))
+    """Stripe's own."""
+    async with running_stripe_mock() as url:
+        base: Any = {"api": url}
+        client = stripe.StripeClient(
+            "sk_test_123", base_addresses=base, http_client=stripe.AIOHTTPClient(), max_network_retries=0
+        )
         async with closing(client):
             yield client
-    finally:
-        process.kill()
-        await process.wait()
-
-
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
 
 
 @pytest.fixture(scope="module")

@@ -27,15 +27,20 @@ class Schemas:
         return urlunsplit(parts._replace(netloc=f"{schema}_{role}:{PASSWORD}@{host}"))
 
 
-async def make_database(server_dsn: str, *services: str) -> Schemas:
-    """A new database with the schemas of `services`, brought to today's form."""
+async def make_empty_database(server_dsn: str) -> str:
+    """The administrator's DSN of a new database."""
     name = f"test_{secrets.token_hex(6)}"
     connection = await asyncpg.connect(server_dsn)
     try:
         await connection.execute(f"CREATE DATABASE {name}")
     finally:
         await connection.close()
-    schemas = Schemas(urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}")))
+    return urlunsplit(urlsplit(server_dsn)._replace(path=f"/{name}"))
+
+
+async def make_database(server_dsn: str, *services: str) -> Schemas:
+    """A new database with the schemas of `services`, brought to today's form."""
+    schemas = Schemas(await make_empty_database(server_dsn))
     for service in services or SCHEMAS:
         await migrate(schemas.admin_dsn, service=service, schema=SCHEMAS[service], password=PASSWORD)
     return schemas

@@ -1,0 +1,133 @@
+"""Our side of Stripe: what we ask is what Stripe takes, and what it answers is read for what it proves."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import stripe
+
+from mesh.ids import new_id, new_tenant_id
+from mesh.money import Money
+from payment_svc.domain.answers import Absent, NotReached, Refused, Seen, Unproven
+from payment_svc.domain.payments import IntentStatus, Payment
+from payment_svc.provider import Stripe, open_stripe
+from payment_svc.provider.calls import _outcome_of
+from tests.support.mesh import free_ports
+from tests.support.sandbox import Sandbox
+from tests.support.stripe_mock import NO_STRIPE_MOCK, STRIPE_MOCK, running_stripe_mock
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+def payment(minor_units: int = 2500, currency: str = "USD", *, manual_capture: bool = False) -> Payment:
+    charity = new_tenant_id()
+    return Payment(
+        id=new_id(tenant_id=charity),
+        charity_id=charity,
+        campaign_id=new_id(tenant_id=charity),
+        donation_id=new_id(tenant_id=charity),
+        amount=Money(minor_units, currency),
+        manual_capture=manual_capture,
+        version=1,
+        create_time=NOW,
+        update_time=NOW,
+    )
+
+
+@pytest.fixture
+async def against_mock() -> AsyncIterator[Stripe]:
+    async with running_stripe_mock() as url, open_stripe(api_key="sk_test_123", api_base=url, request_s=5) as provider:
+        yield provider
+
+
+@pytest.fixture
+async def against_sandbox(sandbox: Sandbox) -> AsyncIterator[Stripe]:
+    async with open_stripe(api_key=sandbox.secret, api_base=sandbox.url, request_s=5) as provider:
+        yield provider
+    await sandbox.clear()
+
+
+@pytest.mark.requirement("PAY-4")
+@pytest.mark.skipif(not STRIPE_MOCK, reason=NO_STRIPE_MOCK)
+@pytest.mark.parametrize("manual_capture", [False, True])
+async def test_stripes_own_mock_takes_every_request_that_we_make(against_mock: Stripe, manual_capture: bool) -> None:
+    asked = payment(manual_capture=manual_capture)
+    attempt_id = new_id(tenant_id=asked.charity_id)
+    assert isinstance(await against_mock.create_intent(asked, attempt_id=attempt_id), Seen)
+    assert isinstance(await against_mock.cancel_intent("pi_123", attempt_id=attempt_id), Seen)
+    assert isinstance(await against_mock.cancel_intent("pi_123", attempt_id=attempt_id, again=2), Seen)
+    assert isinstance(await against_mock.find_intent(asked), Seen | Absent)
+
+
+@pytest.mark.requirement("PAY-4")
+async def test_the_sandbox_takes_the_same_requests(against_sandbox: Stripe, sandbox: Sandbox) -> None:
+    asked = payment()
+    attempt_id = new_id(tenant_id=asked.charity_id)
+    made = await against_sandbox.create_intent(asked, attempt_id=attempt_id)
+    again = await against_sandbox.create_intent(asked, attempt_id=attempt_id)
+    assert isinstance(made, Seen)
+    assert isinstance(again, Seen)
+    assert made.intent.provider_id == again.intent.provider_id
+    assert made.intent.amount == asked.amount
+    assert isinstance(await against_sandbox.find_intent(asked), Absent)
+    await sandbox.advance(seconds=61)
+    found = await against_sandbox.find_intent(asked)
+    assert isinstance(found, Seen)
+    assert found.intent.provider_id == made.intent.provider_id
+    canceled = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    assert isinstance(canceled, Seen)
+    assert canceled.intent.progress.status is IntentStatus.CANCELED
+
+
+@pytest.mark.requirement("PAY-3")
+async def test_an_intent_that_ended_otherwise_is_shown_beside_the_refusal(against_sandbox: Stripe, sandbox: Sandbox) -> None:
+    asked = payment()
+    made = await against_sandbox.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id))
+    assert isinstance(made, Seen)
+    await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    answer = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    assert isinstance(answer, Refused)
+    assert answer.code == "payment_intent_unexpected_state"
+    assert answer.intent is not None
+    assert answer.intent.progress.status is IntentStatus.CANCELED
+
+
+@pytest.mark.requirement("PAY-3")
+async def test_nobody_at_the_address_means_that_nothing_was_done() -> None:
+    (port,) = free_ports(1)
+    async with open_stripe(api_key="sk_test_123", api_base=f"http://127.0.0.1:{port}", request_s=5) as provider:
+        asked = payment()
+        assert await provider.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id)) == NotReached()
+        assert await provider.find_intent(asked) == NotReached()
+
+
+@pytest.mark.requirement("PAY-3")
+async def test_a_wrong_key_is_turned_away_at_the_door(sandbox: Sandbox) -> None:
+    async with open_stripe(api_key="sk_test_of_a_stranger", api_base=sandbox.url, request_s=5) as provider:
+        asked = payment()
+        assert await provider.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id)) == NotReached()
+
+
+OUTCOMES: dict[str, tuple[Exception, Any]] = {
+    "429": (stripe.RateLimitError("slow down"), NotReached()),
+    "401": (stripe.AuthenticationError("who are you"), NotReached()),
+    "403": (stripe.PermissionError("not yours"), NotReached()),
+    "400": (stripe.InvalidRequestError("no", "amount", "amount_too_small"), Refused("amount_too_small")),
+    "a saved 500": (stripe.APIError("oops", http_status=500), Unproven(saved=True)),
+    "503": (stripe.APIError("later", http_status=503), Unproven()),
+    "a body that is no JSON": (stripe.APIError("what", http_status=200), Unproven(unreadable=True)),
+    "a broken connection": (stripe.APIConnectionError("gone"), Unproven()),
+    "a key with other parameters": (stripe.IdempotencyError("other", http_status=400), Unproven(saved=True)),
+    "a deadline": (TimeoutError(), Unproven()),
+    "anything else": (RuntimeError("a defect"), Unproven()),
+}
+
+
+@pytest.mark.requirement("PAY-3")
+@pytest.mark.parametrize("error", OUTCOMES)
+def test_every_error_proves_one_thing(error: str) -> None:
+    raised, outcome = OUTCOMES[error]
+    assert _outcome_of(raised) == outcome
