@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
 
 import aiohttp
-from giving_client import AsyncMeshClient
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from cli import books, gifts, status
-from cli.books import Book, Places, Unreadable
+from cli import books, charges, gifts, promises, rest, status, verdict
+from cli.books import Part, Places, Reading, Unreadable
 from cli.config import MeshSettings
 from cli.folder import DataFolder
-from cli.gifts import Errand, Gift
+from cli.gifts import Errand
 from cli.processes import SERVICES, batch_password, role_dsn
 from cli.refusal import CommandRefused
 from cli.runfile import Run
+from cli.sending import Sent, send
 from cli.servers.postgres import administrator_dsn
+from cli.stripe import Stripe, sandbox_of
+from cli.verdict import Found
 
-_CONCURRENCY = 64
 _CATCH_UP_S_MAX = 60.0
 _POLL_S = 0.2
-_COLUMNS = ("donations", "gross", "refunded", "net", "donors")
+_NOTHING_PAID = "no sandbox of Stripe runs here: gifts are recorded only, none is paid (the real Stripe is left alone)"
 
 
-async def demo(*, folder: DataFolder, settings: MeshSettings, donations: int, console: Console) -> bool:
+async def demo(*, folder: DataFolder, settings: MeshSettings, donations: int, paid_percent: int, console: Console) -> bool:
     """Whether all books agree.
 
     Raises:
@@ -36,15 +34,28 @@ async def demo(*, folder: DataFolder, settings: MeshSettings, donations: int, co
     """
     run = status.running(folder)
     places = _places(run, folder, settings)
+    stripe = _sandbox(run, folder)
+    if stripe is None and paid_percent:
+        console.print(_NOTHING_PAID, soft_wrap=True)
     charity_id, campaign_id = await _open_campaign(places.rest_url, token=folder.secret("development_token"))
-    sent = gifts.plan(seed=campaign_id, count=donations)
-    console.print(f"campaign {campaign_id}: {gifts.summary(sent)}", highlight=False)
+    sent = _plan(campaign_id, count=donations, paid_percent=paid_percent if stripe else 0)
+    console.print(f"campaign {campaign_id}: {gifts.summary(sent.gifts)}", highlight=False)
+    if sent.promises:
+        console.print(promises.summary(sent.promises), highlight=False)
     errand = Errand(charity_id=charity_id, campaign_id=campaign_id)
-    await _send(errand, sent, target=_address(run, "donation"), console=console)
-    expected = gifts.book(sent)
-    found = await _caught_up(places, campaign_id, expected)
-    _print(console, expected, found)
-    return _judge(console, expected, found)
+    await send(errand, sent, places, stripe, target=_address(run, "donation"), console=console)
+    found = await _caught_up(places, stripe, campaign_id, sent)
+    verdict.show(console, sent.expected(), found)
+    return found.agrees(sent.expected())
+
+
+def _plan(campaign_id: str, *, count: int, paid_percent: int) -> Sent:
+    paid = count * paid_percent // 100
+    return Sent(
+        gifts=gifts.plan(seed=campaign_id, count=count - paid),
+        promises=promises.plan(seed=campaign_id, count=paid),
+        promised={},
+    )
 
 
 def _address(run: Run, name: str) -> str:
@@ -52,6 +63,11 @@ def _address(run: Run, name: str) -> str:
     if address is None:
         raise CommandRefused(f"{name} does not run: see `mesh status`")
     return address
+
+
+def _sandbox(run: Run, folder: DataFolder) -> Stripe | None:
+    address = run.address("sandbox")
+    return sandbox_of(folder, address=address) if address else None
 
 
 def _places(run: Run, folder: DataFolder, settings: MeshSettings) -> Places:
@@ -82,20 +98,19 @@ def _embedded(run: Run, name: str, *, variable: str) -> str:
 async def _open_campaign(rest_url: str, *, token: str) -> tuple[str, str]:
     """A new charity and an active campaign in both currencies; their ids."""
     headers = {"Authorization": f"Bearer {token}"}
-    timeout = aiohttp.ClientTimeout(total=30)
-    async with aiohttp.ClientSession(rest_url, headers=headers, timeout=timeout) as session:
-        charity = await _post(session, "/v1/charities", _CHARITY)
+    async with aiohttp.ClientSession(rest_url, headers=headers, timeout=rest.TIMEOUT) as session:
+        charity = await rest.post(session, "/v1/charities", _CHARITY, key=_key())
         charity_id = charity["charity"]["charity_id"]
-        campaign = await _post(session, f"/v1/charities/{charity_id}/campaigns", _CAMPAIGN)
+        campaign = await rest.post(session, f"/v1/charities/{charity_id}/campaigns", _CAMPAIGN, key=_key())
         campaign_id = campaign["campaign"]["campaign_id"]
-        await _post(session, f"/v1/campaigns/{campaign_id}:activate", {})
+        await rest.post(session, f"/v1/campaigns/{campaign_id}:activate", {}, key=_key())
     return charity_id, campaign_id
 
 
-# In flight, too many, not there for now, too late: ask again.
-_COME_BACK = (409, 429, 503, 504)
-_TRIES_MAX = 60
-_PAUSE_S = 0.5
+def _key() -> str:
+    return str(uuid.uuid4())
+
+
 _CHARITY = {"display_name": "Demo", "mode": "MODE_TEST", "default_currency": "USD", "time_zone": "UTC"}
 _CAMPAIGN = {
     "display_name": "Demo",
@@ -106,86 +121,25 @@ _CAMPAIGN = {
 }
 
 
-async def _post(session: aiohttp.ClientSession, path: str, body: Mapping[str, object]) -> dict[str, dict[str, str]]:
-    """Posts until there is an answer: the key makes every repeat the same call."""
-    key = str(uuid.uuid4())
-    for _ in range(_TRIES_MAX):
-        try:
-            async with session.post(path, json=body, headers={"Idempotency-Key": key}) as answer:
-                if answer.ok:
-                    return dict(await answer.json())
-                problem = f"{answer.status} {await answer.text()}"
-                if answer.status not in _COME_BACK:
-                    break
-        except (aiohttp.ClientError, TimeoutError) as error:
-            problem = f"{error or 'no answer'}"
-        await asyncio.sleep(_PAUSE_S)
-    raise CommandRefused(f"POST {path}: {problem}")
-
-
-async def _send(errand: Errand, sent: list[Gift], *, target: str, console: Console) -> None:
-    columns = (
-        TextColumn("recording"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    gate = asyncio.Semaphore(_CONCURRENCY)
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(sent), note="")
-
-        async def pause(seconds: float) -> None:
-            progress.update(bar, note="no answer, asking again")
-            await asyncio.sleep(seconds)
-
-        async with AsyncMeshClient(target, retries=gifts.PATIENCE, sleep=pause) as mesh:
-            courier = gifts.Courier(mesh, errand)
-
-            async def deliver(gift: Gift) -> None:
-                async with gate:
-                    await courier.deliver(gift)
-                    progress.update(bar, advance=1, note="")
-
-            await asyncio.gather(*map(deliver, sent))
-
-
-async def _caught_up(places: Places, campaign_id: str, expected: Book) -> dict[str, Book | Unreadable]:
+async def _caught_up(places: Places, stripe: Stripe | None, campaign_id: str, sent: Sent) -> Found:
     """The books once all agree, or as they stand after the bound."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _CATCH_UP_S_MAX
     while True:
-        found = await books.read_all(places, campaign_id)
-        if loop.time() >= deadline or all(books.agrees(book, expected) for book in found.values()):
+        found = await _read(places, stripe, campaign_id, sent)
+        if loop.time() >= deadline or found.agrees(sent.expected()):
             return found
         await asyncio.sleep(_POLL_S)
 
 
-def _print(console: Console, expected: Book, found: Mapping[str, Book | Unreadable]) -> None:
-    for currency in sorted(expected):
-        table = Table("book", *(f"{name}" for name in _COLUMNS), title=f"{currency}, in minor units")
-        for name, book in {"sent": expected, **found}.items():
-            table.add_row(name, *_cells(book, expected, currency))
-        console.print(table)
-
-
-def _cells(book: Book | Unreadable, expected: Book, currency: str) -> list[str]:
-    line = None if isinstance(book, Unreadable) else book.get(currency)
-    if line is None:
-        return ["[red]missing[/]"] * len(_COLUMNS)
-    return [_cell(getattr(line, name), getattr(expected[currency], name)) for name in _COLUMNS]
-
-
-def _cell(value: int | None, wanted: int) -> str:
-    if value is None:
-        return "·"
-    return f"{value:,}" if value == wanted else f"[red]{value:,} ({value - wanted:+,})[/]"
-
-
-def _judge(console: Console, expected: Book, found: Mapping[str, Book | Unreadable]) -> bool:
-    wrong = {name: book for name, book in found.items() if not books.agrees(book, expected)}
-    for name, book in wrong.items():
-        reason = book.reason if isinstance(book, Unreadable) else "differs from what was sent"
-        console.print(f"{name}: {reason}", style="red", markup=False, soft_wrap=True)
-    console.print("the books do not agree" if wrong else "all books agree", style="red" if wrong else "bold green")
-    return not wrong
+async def _read(places: Places, stripe: Stripe | None, campaign_id: str, sent: Sent) -> Found:
+    readings = await books.read_all(places, campaign_id)
+    if stripe is None:
+        return Found(readings, ())
+    charged = await books.readable(charges.read_charges(stripe.sandbox_url, key=stripe.api_key, campaign_id=campaign_id))
+    stored = await books.readable(charges.read_promised(places.donation_dsn, campaign_id=campaign_id))
+    book = charged if isinstance(charged, Unreadable) else charges.book(charged)
+    readings["sandbox's book"] = Reading(Part.PAID, book)
+    if isinstance(charged, Unreadable) or isinstance(stored, Unreadable):
+        return Found(readings, ("charges and donations could not be compared one by one",))
+    return Found(readings, tuple(charges.contradictions(sent.promised, charged, stored)))

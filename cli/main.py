@@ -81,12 +81,20 @@ def epoch(
 @app.command()
 def demo(
     data: Data = _DEFAULT_DATA,
-    donations: Annotated[int, typer.Option(min=10, max=1_000_000, help="How many different donations to record.")] = 2000,
+    donations: Annotated[int, typer.Option(min=10, max=1_000_000, help="How many different donations to send.")] = 2000,
+    paid_percent: Annotated[
+        int, typer.Option(min=0, max=100, help="How many of a hundred are promised, and paid through Stripe's sandbox.")
+    ] = 20,
 ) -> None:
-    """Record donations through a running mesh, then compare every book with what was sent."""
-    folder = DataFolder(data)
+    """Send donations through a running mesh, charged ones and promised ones, then compare every book with what was sent."""
     agreed = asyncio.run(
-        demonstration.demo(folder=folder, settings=load(MeshSettings), donations=donations, console=Console())
+        demonstration.demo(
+            folder=DataFolder(data),
+            settings=load(MeshSettings),
+            donations=donations,
+            paid_percent=paid_percent,
+            console=Console(),
+        )
     )
     raise typer.Exit(0 if agreed else 1)
 

@@ -47,11 +47,16 @@ def stripe_of(settings: MeshSettings, folder: DataFolder) -> Stripe:
     """
     if settings.stripe_api_key is not None:
         return _real(settings)
+    return sandbox_of(folder, address=f"127.0.0.1:{settings.sandbox_port}")
+
+
+def sandbox_of(folder: DataFolder, *, address: str) -> Stripe:
+    """The sandbox's account: its keys are the data folder's."""
     return Stripe(
         api_key=f"sk_test_{folder.secret('stripe_api_key')}",
         publishable_key=f"pk_test_{folder.secret('stripe_publishable_key')}",
         webhook_secrets=f"whsec_{folder.secret('stripe_webhook_secret')}",
-        sandbox_url=f"http://127.0.0.1:{settings.sandbox_port}",
+        sandbox_url=f"http://{address}",
     )
 
 

@@ -65,7 +65,7 @@ class _Startup:
         for wave in (processes.sandbox(), processes.services(), processes.gateways()):
             await self._supervisor.start(*(Running(part, show=self._show) for part in wave))
         token = self._folder.secret("development_token")
-        text = welcome.text(ports=addresses, token=token, ports_file=self._folder.ports_file, sandbox_url=stripe.sandbox_url)
+        text = welcome.text(ports=addresses, token=token, ports_file=self._folder.ports_file, stripe=stripe)
         self._console.print(text, markup=False, soft_wrap=True)
 
 

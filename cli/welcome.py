@@ -1,15 +1,18 @@
-"""What `mesh up` prints once everything is healthy: where things are, and a first donation to copy and paste."""
+"""What `mesh up` prints once everything is healthy: where things are, and first donations to copy and paste."""
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 from cli.processes import Ports
+from cli.stripe import Stripe
 
 # Only sh, curl and sed: whoever reads this may have installed nothing yet. Each block runs as printed, in this order.
 _TEXT = r"""
 Everything is healthy.
 
+  pages   {rest}/ and {rest}/c/CAMPAIGN
   REST    {rest}/v1/…, described at {rest}/docs
   live    {live}/v1/campaigns/…/totals:watch
   Stripe  {stripe}
@@ -34,9 +37,10 @@ The whole way, from that charity to a campaign's total:
     "currency_rules": [{{"currency": "USD", "minor_units_min": "100", "minor_units_max": "100000"}}]}}' | field campaign_id)
   post campaigns/$CAMPAIGN:activate first-activation '{{}}'
   post donations:record order-1 '{{"campaign_id": "'$CAMPAIGN'", "amount": {{"minor_units": "2500", "currency": "USD"}}}}'
-  curl -sS {rest}/v1/campaigns/$CAMPAIGN/totals
+  curl -sS {rest}/v1/campaigns/$CAMPAIGN/totals; echo
+  echo "open {rest}/c/$CAMPAIGN in a browser"
 
-The same total by gRPC, a moment later:
+{paying}The same total by gRPC, a moment later:
 
   grpcurl -plaintext -d '{{"campaign_id": "'$CAMPAIGN'"}}' {aggregator} giving.aggregate.v1.AggregateService/GetTotals
   buf curl --protocol grpc --http2-prior-knowledge -d '{{"campaign_id": "'$CAMPAIGN'"}}' \
@@ -47,13 +51,37 @@ Ctrl-C here stops everything.
 """
 
 
-def text(*, ports: Ports, token: str, ports_file: Path, sandbox_url: str) -> str:
+# Whoever gives there is a guest: known by a random cookie, and let in again by the token of his one donation.
+_PAYING = r"""A donor gives $10 on that page with a test card; by hand, what his browser does:
+
+  PROMISE=$(curl -sS {rest}/v1/donations \
+    -b giving_client={client_id} -H 'Idempotency-Key: {request_id}' \
+    -H 'Content-Type: application/json' \
+    -d '{{"campaign_id": "'$CAMPAIGN'", "amount": {{"minor_units": "1000", "currency": "USD"}}}}')
+  DONATION=$(echo "$PROMISE" | field donation_id)
+  SECRET=$(echo "$PROMISE" | field client_secret)
+  ACCESS=$(echo "$PROMISE" | field access_token)
+  echo $(curl -sS {sandbox}/v1/payment_intents/${{SECRET%%_secret_*}}/confirm -d key={publishable_key} \
+    -d client_secret=$SECRET -d payment_method=pm_card_visa -d return_url={rest}/c/$CAMPAIGN | field status)
+  curl -sS -N {live}/v1/donations/$DONATION:watch -H "Authorization: Bearer $ACCESS" | field state
+  curl -sS {rest}/v1/donations/$DONATION -H "Authorization: Bearer $ACCESS"
+
+"""
+
+
+def text(*, ports: Ports, token: str, ports_file: Path, stripe: Stripe) -> str:
     names = ("donation", "payment", "aggregator")
+    places = {
+        "rest": f"http://{ports.address('gateway')}",
+        "live": f"http://{ports.address('live')}",
+        "sandbox": stripe.sandbox_url,
+        "publishable_key": stripe.publishable_key,
+        **{name: ports.address(name) for name in names},
+    }
     return _TEXT.format(
-        rest=f"http://{ports.address('gateway')}",
-        live=f"http://{ports.address('live')}",
-        stripe=f"sandbox at {sandbox_url}" if sandbox_url else "the real one, with STRIPE_API_KEY",
+        stripe=f"sandbox at {stripe.sandbox_url}" if stripe.sandbox_url else "the real one, with STRIPE_API_KEY",
         token=token,
         ports_file=ports_file,
-        **{name: ports.address(name) for name in names},
+        paying=_PAYING.format(client_id=uuid.uuid4(), request_id=uuid.uuid4(), **places) if stripe.sandbox_url else "",
+        **places,
     )

@@ -21,6 +21,10 @@ WHERE connamespace = $1::text::regnamespace AND contype IN ('c', 'u', 'p', 'f', 
 UNION
 SELECT tgname FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid
 WHERE t.relnamespace = $1::text::regnamespace AND NOT tgisinternal AND NOT t.relispartition
+UNION
+SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+WHERE i.relnamespace = $1::text::regnamespace AND x.indisunique AND NOT i.relispartition
+AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = x.indexrelid)
 """
 ONE = "'0190b4a2-0000-7000-8000-000000000001'::uuid"
 TWICE = "FROM generate_series(1, 2)"

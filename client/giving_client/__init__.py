@@ -4,7 +4,7 @@ A logical call makes its idempotency key once and keeps it over every retry, so 
 has a deadline. What the mesh refuses arrives as a `MeshError` with the reason of the contract.
 """
 
-from giving_client.answers import CampaignAnswer, CharityAnswer, DonationAnswer, ReversalAnswer
+from giving_client.answers import CampaignAnswer, CharityAnswer, DonationAnswer, PromiseAnswer, ReversalAnswer
 from giving_client.asynchronous import AsyncMeshClient
 from giving_client.blocking import MeshClient
 from giving_client.errors import FieldViolation, MeshError
@@ -18,6 +18,7 @@ __all__ = [
     "FieldViolation",
     "MeshClient",
     "MeshError",
+    "PromiseAnswer",
     "RetryPolicy",
     "ReversalAnswer",
 ]

@@ -16,6 +16,19 @@ class DonationAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class PromiseAnswer:
+    """A promise. `client_secret` is what the donor's browser confirms with; empty while the payment is not ready.
+
+    `access_token` opens this one donation to a guest over REST, as bearer.
+    """
+
+    donation: Donation
+    client_secret: str
+    access_token: str
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReversalAnswer:
     """The reversal, and the donation after it."""
 

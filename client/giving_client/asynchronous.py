@@ -14,10 +14,10 @@ from giving.donation.v1.donation_pb2 import Donation
 
 from giving_client import operations
 from giving_client.channels import OPTIONS, TIMEOUT_S, Limits
-from giving_client.courses import Pages, Watch
+from giving_client.courses import ItemT, Pages, Watch, donation_watch, totals_watch
 from giving_client.errors import error_from, is_replayed
 from giving_client.operations import Operation
-from giving_client.retries import WATCH_POLICY, Attempts, RetryPolicy
+from giving_client.retries import Attempts, RetryPolicy
 
 P = ParamSpec("P")
 AnswerT = TypeVar("AnswerT")
@@ -57,9 +57,11 @@ class AsyncMeshClient:
         self._sleep = sleep
 
     get_offer = _calling(operations.get_offer)
+    create_donation = _calling(operations.create_donation)
     record_donation = _calling(operations.record_donation)
     reverse_recorded_donation = _calling(operations.reverse_recorded_donation)
     get_donation = _calling(operations.get_donation)
+    get_client_secret = _calling(operations.get_client_secret)
     create_charity = _calling(operations.create_charity)
     create_campaign = _calling(operations.create_campaign)
     activate_campaign = _calling(operations.activate_campaign)
@@ -76,19 +78,13 @@ class AsyncMeshClient:
             for donation in page.donations:
                 yield donation
 
-    async def watch_totals(self, *, campaign_id: str, after_version: int = 0) -> AsyncIterator[CampaignTotals]:
+    def watch_totals(self, *, campaign_id: str, after_version: int = 0) -> AsyncIterator[CampaignTotals]:
         """The totals as they stand, then each change; reconnects behind the last version until it is closed."""
-        watch = Watch(campaign_id=campaign_id, after_version=after_version, policy=WATCH_POLICY)
-        while True:
-            try:
-                async with aclosing(self._stream(watch.operation())) as stream:
-                    async for totals in stream:
-                        if watch.takes(totals):
-                            yield totals
-                pause_s = watch.pause_after_end()
-            except grpc.RpcError as error:
-                pause_s = watch.pause_after_error(error)
-            await self._sleep(pause_s)
+        return self._watch(totals_watch(campaign_id=campaign_id, after_version=after_version))
+
+    def watch_donation(self, *, donation_id: str) -> AsyncIterator[Donation]:
+        """A donation as it stands, then each change, until nothing more can come; reconnects until then."""
+        return self._watch(donation_watch(donation_id=donation_id))
 
     async def call(self, operation: Operation[AnswerT]) -> AnswerT:
         """Makes a logical call: the same request until its outcome is known, within the bounds."""
@@ -112,6 +108,20 @@ class AsyncMeshClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _watch(self, watch: Watch[ItemT]) -> AsyncGenerator[ItemT, None]:
+        while True:
+            try:
+                async with aclosing(self._stream(watch.operation())) as stream:
+                    async for item in stream:
+                        if watch.takes(item):
+                            yield item
+                        if watch.over:
+                            return
+                pause_s = watch.pause_after_end()
+            except grpc.RpcError as error:
+                pause_s = watch.pause_after_error(error)
+            await self._sleep(pause_s)
 
     async def _attempt(self, operation: Operation[AnswerT]) -> AnswerT:
         method = self._channel_of(operation).unary_unary(operation.path, **operation.codecs)

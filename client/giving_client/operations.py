@@ -24,7 +24,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from giving_client.answers import CampaignAnswer, CharityAnswer, DonationAnswer, ReversalAnswer
+from giving_client.answers import CampaignAnswer, CharityAnswer, DonationAnswer, PromiseAnswer, ReversalAnswer
 from giving_client.errors import CORRELATION_KEY
 
 AnswerT = TypeVar("AnswerT")
@@ -89,6 +89,40 @@ def get_offer(
     return Operation(_DONATIONS, "GetDonationOffer", request, lambda response, _: response, timeout_s)
 
 
+def create_donation(
+    *,
+    campaign_id: str,
+    minor_units: int,
+    currency: str,
+    cover_fee: bool = False,
+    anonymous: bool = False,
+    donor_name: str = "",
+    donor_email: str = "",
+    message: str = "",
+    locale: str = "",
+    metadata: Mapping[str, str] | None = None,
+    request_id: str | None = None,
+    timeout_s: float | None = None,
+) -> Operation[PromiseAnswer]:
+    """Promises a donation that the donor pays himself, by confirming with the client secret at the provider.
+
+    Where the provider is slow the secret is empty: call again with the same `request_id`, or ask `get_client_secret`.
+    """
+    request = donation_service_pb2.CreateDonationRequest(
+        request_id=request_id or new_request_id(),
+        campaign_id=campaign_id,
+        amount=Money(minor_units=minor_units, currency=currency),
+        cover_fee=cover_fee,
+        anonymous=anonymous,
+        donor_name=donor_name,
+        donor_email=donor_email,
+        message=message,
+        locale=locale,
+        metadata=metadata,
+    )
+    return Operation(_DONATIONS, "CreateDonation", request, _promise_answer, timeout_s)
+
+
 def record_donation(
     *,
     campaign_id: str,
@@ -135,6 +169,18 @@ def get_donation(*, donation_id: str, timeout_s: float | None = None) -> Operati
     """One donation as it stands."""
     request = donation_service_pb2.GetDonationRequest(donation_id=donation_id)
     return Operation(_DONATIONS, "GetDonation", request, lambda response, _: response.donation, timeout_s)
+
+
+def get_client_secret(*, donation_id: str, timeout_s: float | None = None) -> Operation[str]:
+    """What the donor confirms a promise with; empty while its payment is not ready, and where nothing is to be confirmed."""
+    request = donation_service_pb2.GetDonationRequest(donation_id=donation_id, include_client_secret=True)
+    return Operation(_DONATIONS, "GetDonation", request, lambda response, _: response.client_secret, timeout_s)
+
+
+def watch_donation(*, donation_id: str, timeout_s: float) -> Operation[donation_pb2.Donation]:
+    """A stream of a donation's states, from the one in which it is."""
+    request = donation_service_pb2.WatchDonationRequest(donation_id=donation_id)
+    return Operation(_DONATIONS, "WatchDonation", request, lambda response, _: response.donation, timeout_s)
 
 
 def list_page(
@@ -226,6 +272,10 @@ def new_request_id() -> str:
 
 def _donation_answer(response: Any, replayed: bool) -> DonationAnswer:
     return DonationAnswer(response.donation, replayed)
+
+
+def _promise_answer(response: Any, replayed: bool) -> PromiseAnswer:
+    return PromiseAnswer(response.donation, response.client_secret, response.access_token, replayed)
 
 
 def _reversal_answer(response: Any, replayed: bool) -> ReversalAnswer:

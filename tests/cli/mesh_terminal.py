@@ -39,7 +39,8 @@ async def python(*arguments: str, settings: Mapping[str, str] | None = None) -> 
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
     )
-    async with asyncio.timeout(120):
+    # A payment whose maker was killed is taken up by another after its lease, most of a minute later.
+    async with asyncio.timeout(240):
         out, err = await process.communicate()
     return Ended(process.returncode or 0, out.decode(), err.decode())
 

@@ -56,9 +56,16 @@ until curl -sS "http://127.0.0.1:8080/v1/campaigns/$CAMPAIGN/totals" | grep -q '
 """
 
 
+@pytest.mark.requirement("INT-2", "INT-10")
+async def test_the_payment_examples_end_in_one_paid_donation_after_a_decline(folder: Path) -> None:
+    out = await shell(here("\n".join((blocks("sh")[0], blocks("sh")[2])), folder))
+    declined, paid, *states = [line for line in out.splitlines() if line and not line.startswith("{")]
+    assert (declined, paid, states[-1]) == ("insufficient_funds", "succeeded", "STATE_SUCCEEDED")
+
+
 @pytest.mark.skipif(not shutil.which("grpcurl", path=TOOLS), reason="needs grpcurl: run `make tools` where Go is")
 async def test_the_grpcurl_and_buf_examples_work_as_printed(folder: Path) -> None:
-    out = await shell(here("\n".join(blocks("sh")[:3]), folder))
+    out = await shell(here("\n".join((*blocks("sh")[:2], blocks("sh")[3])), folder))
     assert '"status": "SERVING"' in out
     assert "rpc VerifyLedger" in out
     assert '"balances"' in out
@@ -68,11 +75,11 @@ async def test_the_python_example_works_as_printed(folder: Path) -> None:
     program = blocks("python")[0]
     script = "\n".join(blocks("sh")[:2]) + f'\n"{sys.executable}" - <<END\n'
     out = await shell(here(f"{script}campaign_id = '$CAMPAIGN'\n{program}END\n", folder))
-    assert re.search(r"[0-9a-f-]{36} False \d+\n", out)
+    assert re.search(r"[0-9a-f-]{36} False \d+\n[0-9a-f-]{36} pi_\w+_secret_\w+\n", out)
 
 
 async def test_the_demonstration_agrees(folder: Path) -> None:
-    out = await shell(here(blocks("sh")[3], folder))
+    out = await shell(here(blocks("sh")[4], folder))
     assert "all books agree" in out
 
 

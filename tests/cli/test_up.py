@@ -99,7 +99,26 @@ async def test_the_printed_commands_lead_from_a_charity_to_a_total(running: tupl
     assert charity["display_name"] == "Clean Water"
     out = await shell(block(printed, after="a campaign's total:\n"))
     assert charity["charity_id"] in out
-    assert '"totals"' in out.splitlines()[-1]
+    *_, totals, page = out.splitlines()
+    assert '"totals"' in totals
+    await opens(re.fullmatch(r"open (\S+) in a browser", page)[1])
+
+
+async def opens(page: str) -> None:
+    async with aiohttp.ClientSession() as session, session.get(page) as answer:
+        assert (answer.status, answer.content_type) == (200, "text/html")
+
+
+@pytest.mark.requirement("INT-2", "INT-10")
+@pytest.mark.skipif(not shutil.which("curl"), reason="the printed commands use curl: install it")
+async def test_the_printed_commands_pay_as_a_donors_browser_does(running: tuple[Path, str]):
+    _, printed = running
+    whole_way = block(printed, after="a campaign's total:\n")
+    out = await shell(f"{whole_way}\n{block(printed, after='what his browser does:')}")
+    confirmed, *states, donation = out.split(" in a browser\n")[1].splitlines()
+    assert (confirmed, states[-1]) == ("succeeded", "STATE_SUCCEEDED")
+    paid = json.loads(donation)["donation"]
+    assert (paid["state"], paid["gross"]["minor_units"]) == ("STATE_SUCCEEDED", "1000")
 
 
 async def test_status_shows_every_part_healthy(running: tuple[Path, str]):
@@ -118,9 +137,17 @@ async def test_migrating_a_running_mesh_finds_every_schema_as_it_should_be(runni
 
 async def test_the_demonstration_finds_that_all_books_agree(running: tuple[Path, str]):
     folder, _ = running
-    ended = await mesh("demo", "--data", str(folder), "--donations", "200")
+    ended = await mesh("demo", "--data", str(folder), "--donations", "200", "--paid-percent", "50")
+    assert "100 promised and paid through the sandbox" in ended.out
     assert "all books agree" in ended.out, ended.out
     assert ended.code == 0
+
+
+async def test_the_demonstration_only_records_where_nobody_shall_pay(running: tuple[Path, str]):
+    folder, _ = running
+    ended = await mesh("demo", "--data", str(folder), "--donations", "20", "--paid-percent", "0")
+    assert "promised" not in ended.out
+    assert "all books agree" in ended.out, ended.out
 
 
 @pytest.mark.requirement("OPS-4")
@@ -175,11 +202,11 @@ async def published(folder: Path, service: str) -> float:
     return sum(map(float, re.findall(pattern, await metrics(folder, service), re.MULTILINE)))
 
 
-@pytest.mark.requirement("EVT-6", "IDM-1")
+@pytest.mark.requirement("EVT-6", "IDM-1", "PAY-3")
 async def test_the_books_agree_when_servers_and_services_are_killed_under_the_demonstration(running: tuple[Path, str]):
     folder, _ = running
     demonstration = asyncio.create_task(mesh("demo", "--data", str(folder), "--donations", "1500"))
-    for name in ("nats", "valkey", "postgres", "aggregator", "donation", "payment"):
+    for name in ("sandbox", "payment", "donation", "gateway", "nats", "valkey", "postgres", "aggregator"):
         await killed_and_back(folder, name)
     ended = await demonstration
     assert "all books agree" in ended.out, ended.out

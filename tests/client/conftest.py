@@ -42,6 +42,8 @@ class Script:
     steps: deque[Refusal | grpc.StatusCode] = field(default_factory=deque)
     replayed: bool = False
     streams: deque[list[int]] = field(default_factory=deque)
+    # States of a donation by streams; None cuts one.
+    lives: deque[list[donation_pb2.Donation | None]] = field(default_factory=deque)
     pages: int = 1
 
     async def step(self, request: Any, context: Any) -> None:
@@ -74,6 +76,18 @@ class Donations(donation_service_pb2_grpc.DonationServiceServicer):
         gift = donation_pb2.Donation(donation_id="d", payment_ref=request.payment_ref, amount=request.amount)
         return donation.RecordDonationResponse(donation=gift)
 
+    async def CreateDonation(self, request: Any, context: Any) -> Any:
+        await self._script.step(request, context)
+        gift = donation_pb2.Donation(donation_id="d", amount=request.amount)
+        return donation.CreateDonationResponse(donation=gift, client_secret="pi_1_secret_2", access_token="gdt_x")
+
+    async def WatchDonation(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        await self._script.step(request, context)
+        for state in self._script.lives.popleft() if self._script.lives else []:
+            if state is None:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "cut")
+            yield donation.WatchDonationResponse(donation=state)
+
     async def ReverseRecordedDonation(self, request: Any, context: Any) -> Any:
         await self._script.step(request, context)
         return donation.ReverseRecordedDonationResponse(
@@ -83,7 +97,8 @@ class Donations(donation_service_pb2_grpc.DonationServiceServicer):
 
     async def GetDonation(self, request: Any, context: Any) -> Any:
         await self._script.step(request, context)
-        return donation.GetDonationResponse(donation=donation_pb2.Donation(donation_id=request.donation_id))
+        gift = donation_pb2.Donation(donation_id=request.donation_id)
+        return donation.GetDonationResponse(donation=gift, client_secret="s" if request.include_client_secret else "")
 
     async def ListDonations(self, request: Any, context: Any) -> Any:
         await self._script.step(request, context)

@@ -6,14 +6,18 @@ import asyncio
 import datetime
 import itertools
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 from giving.common.v1.money_pb2 import Money
 from giving.donation.v1.charity_pb2 import Charity
-from giving_client import AsyncMeshClient, MeshClient, MeshError, RetryPolicy
+from giving.donation.v1.donation_pb2 import Donation
+from giving_client import AsyncMeshClient, MeshClient, MeshError, RetryPolicy, courses
 
+from donation_svc.domain.donations import DonationState
+from donation_svc.domain.payments import is_final
 from donation_svc.refusals import CampaignNotFound
 from mesh.errors import DependencyUnavailable, InvalidArgument, Overloaded, RequestInFlight, RequestTooLarge
 from tests.client.conftest import Server
@@ -95,6 +99,42 @@ async def test_an_answer_says_when_it_repeats_an_earlier_one(client: Client, ser
     reversal = {"charity_id": "c", "payment_ref": "order-1", "refund_ref": "refund-1", "minor_units": 5, "currency": "USD"}
     assert (await client.call("record_donation", **GIFT)).replayed
     assert (await client.call("reverse_recorded_donation", **reversal)).replayed
+
+
+PROMISE = {"campaign_id": CAMPAIGN, "minor_units": 2500, "currency": "USD"}
+
+
+@pytest.mark.requirement("INT-9")
+async def test_a_promise_carries_what_was_given_and_brings_what_the_donor_confirms_with(
+    client: Client, server: Server
+) -> None:
+    person = {"donor_name": "Ada", "donor_email": "ada@example.org", "message": "for Bo", "locale": "en-GB"}
+    answer = await client.call("create_donation", **PROMISE, **person, cover_fee=True, anonymous=True, metadata={"a": "b"})
+    (request,) = server.script.requests
+    assert request.amount == Money(minor_units=2500, currency="USD")
+    assert (request.cover_fee, request.anonymous, dict(request.metadata)) == (True, True, {"a": "b"})
+    assert {name: getattr(request, name) for name in person} == person
+    assert (answer.client_secret, answer.access_token, answer.replayed) == ("pi_1_secret_2", "gdt_x", False)
+    assert answer.donation.donation_id == "d"
+
+
+@pytest.mark.requirement("INT-9")
+async def test_a_promise_is_made_once_however_often_its_answer_is_lost(client: Client, server: Server) -> None:
+    server.script.steps.extend([grpc.StatusCode.DEADLINE_EXCEEDED, IN_FLIGHT])
+    await client.call("create_donation", **PROMISE)
+    await client.call("create_donation", **PROMISE)
+    await client.call("create_donation", **PROMISE, request_id="a key of mine")
+    keys = [request.request_id for request in server.script.requests]
+    assert len(keys) == 5
+    assert len(set(keys[:3])) == 1
+    assert len({keys[0], keys[3]}) == 2
+    assert keys[4] == "a key of mine"
+
+
+async def test_what_confirms_a_promise_can_be_asked_for_later(client: Client, server: Server) -> None:
+    assert await client.call("get_client_secret", donation_id="d1") == "s"
+    await client.call("get_donation", donation_id="d1")
+    assert [request.include_client_secret for request in server.script.requests] == [True, False]
 
 
 @pytest.mark.requirement("INT-9")
@@ -261,6 +301,41 @@ async def test_a_watch_gives_up_when_nothing_arrives_for_long(client: Client, se
     with pytest.raises(MeshError, match="DEPENDENCY_UNAVAILABLE"):
         await client.take(1, "watch_totals", campaign_id=CAMPAIGN)
     assert len(client.pauses) == 29
+
+
+def states(*found: tuple[Any, int]) -> list[Donation | None]:
+    return [Donation(state=state, version=version) for state, version in found]
+
+
+PENDING, AWAITING = (Donation.STATE_PENDING, 1), (Donation.STATE_AWAITING_PAYMENT, 2)
+DECLINED, SUCCEEDED = Donation(state=Donation.STATE_FAILED, retryable=True, version=3), (Donation.STATE_SUCCEEDED, 4)
+
+
+@pytest.mark.requirement("INT-9", "INT-8")
+async def test_a_donation_is_watched_over_reconnections_until_nothing_more_can_come(client: Client, server: Server) -> None:
+    # Cut after 2; a decline that may be retried is not the end; what is known already is not told again.
+    server.script.lives.extend([[*states(PENDING, AWAITING), None], [*states(AWAITING), DECLINED], states(SUCCEEDED)])
+    found = await client.take(100, "watch_donation", donation_id="d1")
+    assert [donation.version for donation in found] == [1, 2, 3, 4]
+    assert {request.donation_id for request in server.script.requests} == {"d1"}
+    assert len(server.script.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "state", [Donation.STATE_FAILED, Donation.STATE_EXPIRED, Donation.STATE_REFUNDED, Donation.STATE_DISPUTE_LOST]
+)
+async def test_a_watch_of_a_donation_ends_with_it(client: Client, server: Server, state: Any) -> None:
+    server.script.lives.append(states((state, 7)))
+    assert len(await client.take(100, "watch_donation", donation_id="d1")) == 1
+    assert (len(server.script.requests), client.pauses) == (1, [])
+
+
+@pytest.mark.requirement("INT-8")
+@pytest.mark.parametrize("state", list(DonationState))
+@pytest.mark.parametrize("retryable", [True, False])
+def test_the_client_and_the_mesh_agree_on_what_is_final(state: DonationState, retryable: bool) -> None:
+    told = Donation(state=int(state), retryable=retryable)
+    assert courses.is_final(told) == is_final(SimpleNamespace(state=state, retryable=retryable))
 
 
 async def test_totals_may_be_answered_elsewhere(make_client: Callable[..., Client], server: Server) -> None:
