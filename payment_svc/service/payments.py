@@ -28,7 +28,7 @@ PATIENCE_S = 6.0
 # What is kept back from the caller's deadline for the answer itself.
 _MARGIN_S = 1.0
 # A payment whose asking died with its process is asked about again after this.
-_FIRST_LOOK = datetime.timedelta(seconds=30)
+_FIRST_LOOK = datetime.timedelta(seconds=10)
 
 
 class Asking(Protocol):
