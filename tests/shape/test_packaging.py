@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("donation_svc", "payment_svc", "aggregator_svc")
 PACKAGES = ("mesh", *SERVICES, "gateway", "cli", "sandbox", "client/giving_client")
 # Asked for, and imported by nobody of ours: the reason stands beside each in pyproject.toml.
-NOT_IMPORTED = {"httptools", "stripe"}
+NOT_IMPORTED = {"httptools"}
 
 _CHECK = """
 import json, sys
