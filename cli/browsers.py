@@ -13,7 +13,7 @@ from cli import rest
 from cli.promises import CARDS, DECLINED_CARD, Promise
 from cli.refusal import CommandRefused
 
-# A payment whose maker was killed is taken up by another after its lease, 45 s; these tries last for two minutes.
+# A payment whose answer was cut off is asked about again after half a minute; these tries last for two.
 _TRIES_MAX = 240
 _PAUSE_S = 0.5
 # Where a donor comes back to after a step at his bank; these cards ask for none.

@@ -39,7 +39,7 @@ async def python(*arguments: str, settings: Mapping[str, str] | None = None) -> 
         stderr=asyncio.subprocess.PIPE,
         cwd=ROOT,
     )
-    # A payment whose maker was killed is taken up by another after its lease, most of a minute later.
+    # A payment whose answer was cut off is asked about again after half a minute, and that may be cut off too.
     async with asyncio.timeout(240):
         out, err = await process.communicate()
     return Ended(process.returncode or 0, out.decode(), err.decode())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from giving.donation.v1.donation_pb2 import Donation
 
-from cli import books, charges, promises
+from cli import books, charges, demo, promises
 from cli.books import Line, Part, Reading, Unreadable
 from cli.charges import Charged, Stored
+from cli.family import ProcessKey
+from cli.folder import DataFolder
 from cli.promises import Course, Promise
+from cli.runfile import Entry, Run
 from cli.verdict import Found
 
 
@@ -87,3 +91,16 @@ def test_the_verdict_needs_every_book_and_every_charge():
     assert not Found(right, ("a charge too many",)).agrees(expected)
     assert not Found({**right, "provider": Reading(Part.PAID, {})}, ()).agrees(expected)
     assert not Found({**right, "provider": Reading(Part.PAID, Unreadable("away"))}, ()).agrees(expected)
+
+
+def test_without_a_sandbox_nothing_is_paid(tmp_path: Path):
+    run = Run(supervisor=ProcessKey(1, 1), parts=())
+    assert demo._sandbox(run, DataFolder(tmp_path)) is None
+    sandbox = Entry(name="sandbox", pid=1, started=1, probe="http", address="127.0.0.1:1", since=0)
+    found = demo._sandbox(replace(run, parts=(sandbox,)), DataFolder(tmp_path))
+    assert found is not None
+    assert (found.sandbox_url, found.api_key[:8], found.publishable_key[:8]) == (
+        "http://127.0.0.1:1",
+        "sk_test_",
+        "pk_test_",
+    )
