@@ -1,40 +1,18 @@
-"""uvicorn inside of a process that has its own signals and its own life."""
+"""How the gateway serves, and in which stages it stops."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
-import os
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
-
 from gateway.config import GatewaySettings
 from gateway.connection import Connection
+from mesh.http import serving_http
 
-_BACKLOG = 2048
 _KEEP_ALIVE_S = 10
-
-
-class _Server(uvicorn.Server):
-    """Says when it listens and leaves signals alone."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # mesh.process owns them
-        yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,43 +33,18 @@ async def serving(app: Any, settings: GatewaySettings, *, stages: Stages) -> Asy
     Raises:
         OSError: the port cannot be had; its text says why.
     """
-    listener = _listen(settings.listen_host, settings.listen_port)
-    server = _Server(_config(app, settings))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    await server.listening.wait()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        stages.drain()
-        await asyncio.sleep(settings.drain_s)
-        stages.close()
-        server.should_exit = True
-        await task
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}") from None
-
-
-def _config(app: Any, settings: GatewaySettings) -> uvicorn.Config:
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    return uvicorn.Config(
+    async with serving_http(
         app,
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Whatever a caller says about where he comes from is not believed.
-        proxy_headers=False,
-        backlog=_BACKLOG,
-        limit_concurrency=settings.connections_max,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(settings.grace_s)),
-    )
+        host=settings.listen_host,
+        port=settings.listen_port,
+        connection=Connection,
+        keep_alive_s=_KEEP_ALIVE_S,
+        grace_s=settings.grace_s,
+        connections_max=settings.connections_max,
+    ) as port:
+        try:
+            yield port
+        finally:
+            stages.drain()
+            await asyncio.sleep(settings.drain_s)
+            stages.close()
