@@ -11,7 +11,7 @@ from giving.payment.v1.payment_service_pb2 import AbandonPaymentRequest, CreateP
 
 from donation_svc import convert
 from donation_svc.domain.donations import Donation
-from donation_svc.domain.payments import PaymentState, PaymentWord
+from donation_svc.domain.payments import PaymentWord
 from donation_svc.service.payments import PaymentAnswer
 from mesh.rpc.call import Call, current_call
 from mesh.rpc.channel import Caller, own_call
@@ -38,9 +38,7 @@ class PaymentClient:
         """
         request = convert.payment_request(donation, CreatePaymentRequest)
         answer = await self._caller.unary(self._create, request, _call(self._create))
-        # A decline before the provider knew the payment leaves nothing to confirm again.
-        closed = answer.payment.state == PaymentState.FAILED and not answer.payment.provider_id
-        return PaymentAnswer(convert.word_from_payment(answer.payment, closed=closed), answer.client_secret)
+        return PaymentAnswer(convert.word_from_payment(answer.payment), answer.client_secret)
 
     async def abandon_payment(self, donation: Donation) -> PaymentWord:
         """The donation's payment, called off for ever.
@@ -50,7 +48,7 @@ class PaymentClient:
         """
         request = convert.payment_request(donation, AbandonPaymentRequest)
         answer = await self._caller.unary(self._abandon, request, _call(self._abandon))
-        return convert.word_from_payment(answer.payment, closed=True)
+        return convert.word_from_payment(answer.payment)
 
 
 def _call(method: Method) -> Call:

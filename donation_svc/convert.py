@@ -218,8 +218,8 @@ def payment_request(donation: Donation, message: type[RequestT]) -> RequestT:
     )
 
 
-def word_from_payment(payment: payment_pb2.Payment, *, closed: bool) -> PaymentWord:
-    """What an answer of the payment service says. `closed`: no charge can follow, whatever the state says."""
+def word_from_payment(payment: payment_pb2.Payment) -> PaymentWord:
+    """What an answer of the payment service says."""
     return PaymentWord(
         donation_id=UUID(payment.donation_id),
         charity_id=UUID(payment.charity_id),
@@ -231,7 +231,7 @@ def word_from_payment(payment: payment_pb2.Payment, *, closed: bool) -> PaymentW
         refunded=payment.refunded.minor_units,
         disputed=payment.disputed.minor_units,
         failure_code=payment.failure_code,
-        closed=closed,
+        closed=payment.closed,
     )
 
 

@@ -106,7 +106,11 @@ class Sweeper:
         try:
             word = await self._payments.abandon_payment(donation)
         except Refusal as refusal:
-            await self._postpone(donation, REFUSED_AGAIN, _reason(refusal))
+            if refusal.reason_number == error_pb2.ERROR_REASON_PAYMENT_STATE_CONFLICT:
+                # It succeeded: asking for it brings what its event may be long in bringing.
+                await self._finish(donation)
+                return
+            await self._postpone(donation, REFUSED_AGAIN, f"the payment is not called off yet: {refusal.reason_name}")
             return
         crashpoints.reach("donation.abandoned")
         try:
@@ -121,12 +125,6 @@ class Sweeper:
 
     async def _postpone(self, donation: Donation, delay: datetime.timedelta, waiting_for: str) -> None:
         await self._store.postpone(donation, until=self._clock.now() + delay, waiting_for=waiting_for)
-
-
-def _reason(refusal: Refusal) -> str:
-    if refusal.reason_number == error_pb2.ERROR_REASON_PAYMENT_STATE_CONFLICT:
-        return "the payment succeeded; its event is on the way"
-    return f"the payment is not called off yet: {refusal.reason_name}"
 
 
 def _report(donations: Sequence[Donation], outcomes: Sequence[BaseException | None]) -> None:

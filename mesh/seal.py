@@ -22,8 +22,8 @@ class SealBroken(Exception):  # noqa: N818 - named for the fact
 class Seal:
     """Seals and opens under one key.
 
-    Nonces are random, which NIST SP 800-38D allows for 2**32 sealings a key: keys belong to one donor, or seal bodies that
-    are redacted after a time.
+    Nonces are random, which NIST SP 800-38D allows for 2**32 sealings a key: a key that seals without end has to be changed
+    before that.
     """
 
     def __init__(self, key: bytes) -> None:

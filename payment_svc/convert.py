@@ -124,6 +124,7 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
         next_attempt_time=_timestamp(payment.next_attempt_time),
         failure_code=payment.failure_code,
         manual_capture=payment.manual_capture,
+        closed=payment.closed,
     )
 
 

@@ -173,12 +173,15 @@ RETURNING id;
 UPDATE payment SET leased_until = $2 WHERE id = $1 AND leased_until IS NOT NULL;
 
 -- name: claim_due
--- Takes payments that are due, oldest first, for one asking of the provider each.
+-- Takes payments that are due, oldest first, for one asking of the provider each. Materialised: executed again by a join, the
+-- limit would count anew.
+WITH due AS MATERIALIZED (
+  SELECT id, charity_id FROM payment
+  WHERE next_attempt_time <= $1 AND (leased_until IS NULL OR leased_until <= $1)
+  ORDER BY next_attempt_time LIMIT $3 FOR UPDATE SKIP LOCKED
+)
 UPDATE payment p SET leased_until = $2
-FROM (SELECT id, charity_id FROM payment
-      WHERE next_attempt_time <= $1 AND (leased_until IS NULL OR leased_until <= $1)
-      ORDER BY next_attempt_time LIMIT $3 FOR UPDATE SKIP LOCKED) AS due
-WHERE p.id = due.id AND p.charity_id = due.charity_id
+FROM due WHERE p.id = due.id AND p.charity_id = due.charity_id
 RETURNING p.id;
 
 -- name: count_call

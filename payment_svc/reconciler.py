@@ -1,8 +1,8 @@
 """Asks the provider whatever has to be asked: makes intents, calls them off, and finds out about calls without an answer.
 
-Each asking runs in a task of its own, which no caller's deadline ends. A payment is held by a lease while it is asked about,
-prolonged as long as its holder lives; what a holder that died had asked is asked again under the same idempotency key, so
-that it happens once.
+Each asking runs in a task of its own, which no caller's deadline ends. A lease, prolonged while its holder lives, keeps two
+from asking the same at once. Only politeness rests on it: what is asked twice is asked under the same idempotency key, and
+what is learned twice is the same fact.
 """
 
 from __future__ import annotations
@@ -172,8 +172,7 @@ class Reconciler:
 
     async def _cancel(self, payment: Payment) -> _Learned:
         call, attempt_id = await self._begin(payment, AttemptKind.CANCEL_INTENT)
-        again = call.calls if call.saved else 0
-        answer = await self._provider.cancel_intent(payment.provider_id, attempt_id=attempt_id, again=again)
+        answer = await self._provider.cancel_intent(payment.provider_id, attempt_id=attempt_id, again=call.calls)
         crashpoints.reach("payment.cancel_called")
         if isinstance(answer, Refused):
             # It ended otherwise in the meantime, and the provider says how.

@@ -31,6 +31,10 @@ from mesh.rpc.contract import Method
 from mesh.rpc.guards import Admission, Identify, authorize, parse
 from mesh.tasks import TaskSet
 
+# What gRPC reads as: do not repeat this call by yourself.
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+# All repetitions of a channel together take about as long.
+REPEATED_WITHIN_S = 1.0
 _log = structlog.get_logger()
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -207,8 +211,11 @@ async def refuse(method: Method, call: Call, context: Context, error: Exception,
         _log.error("call failed", method=method.path, correlation_id=call.correlation_id, exc_info=error)
     code = refusal.form.code
     metrics.RPC_SECONDS.labels(method.path, code.name).observe(time.perf_counter() - started)
-    trailers = ((CORRELATION_KEY, call.correlation_id), (STATUS_TRAILER, to_status(refusal).SerializeToString()))
-    await context.abort(code, refusal.detail, trailers)
+    trailers = [(CORRELATION_KEY, call.correlation_id), (STATUS_TRAILER, to_status(refusal).SerializeToString())]
+    if (refusal.retry_after_s or 0) > REPEATED_WITHIN_S:
+        # The caller's channel would repeat the call at once; we have just said that this is too early.
+        trailers.append((PUSHBACK_KEY, "-1"))
+    await context.abort(code, refusal.detail, tuple(trailers))
 
 
 def refusal_of(method: Method, error: Exception) -> Refusal:

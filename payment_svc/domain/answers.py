@@ -25,10 +25,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """It may have been done. `saved`: the provider repeats this failure under the same key; `unreadable`: it did answer."""
+    """It may have been done. `saved`: the provider repeats this failure under the same key."""
 
     saved: bool = False
-    unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

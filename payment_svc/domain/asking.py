@@ -38,8 +38,8 @@ def next_step(payment: Payment, *, now: datetime.datetime) -> Step | None:
 
 
 def absent_for_sure(call: Attempt, *, now: datetime.datetime) -> bool:
-    """Whether an intent that a look-up did not find was never made."""
-    return call.last_call_time is not None and now - call.last_call_time >= SEARCH_TRUSTED_AFTER
+    """Whether an intent that a look-up did not find was never made; a call is counted before it is sent."""
+    return call.last_call_time is None or now - call.last_call_time >= SEARCH_TRUSTED_AFTER
 
 
 def ask_again_at(call: Attempt, *, now: datetime.datetime) -> datetime.datetime:

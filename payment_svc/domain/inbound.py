@@ -55,6 +55,18 @@ PARKED_AFTER = tuple(datetime.timedelta(seconds=seconds) for seconds in (0.5, 1,
 PARKED_FOR = datetime.timedelta(days=3)
 
 
+# So often something may break over a webhook before an operator has to look.
+BROKEN_MAX = 10
+
+
+def broken(*, attempts: int, why: str, now: datetime.datetime) -> Place:
+    """The place of a webhook over which something broke, a defect of ours as a rule."""
+    if attempts >= BROKEN_MAX:
+        return Place(EventState.QUARANTINED, f"cannot be applied: {why}")
+    wait = PARKED_AFTER[min(attempts, len(PARKED_AFTER)) - 1]
+    return Place(EventState.PARKED, f"could not be applied: {why}", now + wait)
+
+
 def parked(*, attempts: int, since: datetime.datetime, now: datetime.datetime) -> Place:
     """The place of a webhook about something that is still unknown after so many looks."""
     if now - since >= PARKED_FOR:

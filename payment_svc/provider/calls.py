@@ -20,12 +20,9 @@ from payment_svc.domain.facts import IntentSeen
 from payment_svc.domain.payments import Payment
 from payment_svc.provider.shapes import intent_seen
 
-# A call with all its repetitions ends here; the caller's own patience is shorter.
-CALL_S = 20.0
-# Repetitions under the same idempotency key, by the SDK: after a broken connection, 409 and 5xx.
-_RETRIES = 2
-# How the SDK lets an answer through that was cut off, or is no text.
-_SPOILT = (aiohttp.ClientPayloadError, UnicodeDecodeError)
+# Waits before repetitions under the same idempotency key. They are ours and not the SDK's, which remembers the last failure
+# only: a lost answer followed by a refused connection is unproven, not unreached.
+_REPEAT_AFTER_S = (0.3, 1.0)
 _log = structlog.get_logger()
 
 
@@ -49,15 +46,16 @@ class Stripe:
                 "charity_id": str(payment.charity_id),
             },
         }
-        return await self._asked(lambda: self._intents.create_async(params, {"idempotency_key": _key(attempt_id)}))
+        return await _asked(lambda: self._intents.create_async(params, {"idempotency_key": _key(attempt_id)}))
 
     async def cancel_intent(self, provider_id: str, *, attempt_id: UUID, again: int = 0) -> Answer:
         """Calls the intent off. Refused where it has ended otherwise: `intent` says how.
 
-        `again` makes another key where the provider keeps a failure under the first one; to cancel twice is to cancel once.
+        `again` counts the calls before this one and makes another key: the provider would repeat an earlier refusal under
+        the same one, and to cancel twice is to cancel once.
         """
         params: Any = {"cancellation_reason": "abandoned"}
-        return await self._asked(
+        return await _asked(
             lambda: self._intents.cancel_async(provider_id, params, {"idempotency_key": _key(attempt_id, again=again)})
         )
 
@@ -65,33 +63,39 @@ class Stripe:
         """Looks for an intent of this payment by our own metadata."""
         query: Any = {"query": f"metadata['payment_id']:'{payment.id}'", "limit": 1, "expand": ["data.latest_charge"]}
         try:
-            async with asyncio.timeout(CALL_S):
-                page = await self._intents.search_async(query)
+            page = await self._intents.search_async(query)
         except Exception as error:  # noqa: BLE001 - whatever broke, nothing is proven
             answer = _outcome_of(error)
             return answer if isinstance(answer, NotReached) else Unproven()
-        found = [intent_seen(intent.to_dict(), second=_second_of(page)) for intent in page.data]
+        shown = [intent.to_dict() for intent in page.data]
+        found = [intent_seen(intent, second=_second_of(page, intent)) for intent in shown]
         return Seen(found[0]) if found else Absent()
 
-    async def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Answer:
+
+async def _asked(ask: Callable[[], Awaitable[Any]]) -> Answer:
+    """Asks, and again where that may bring the true answer; what one try left unproven stays unproven."""
+    answer = await _answer_to(ask)
+    unproven = isinstance(answer, Unproven)
+    for wait_s in _REPEAT_AFTER_S:
+        if isinstance(answer, Seen | Refused) or (isinstance(answer, Unproven) and answer.saved):
+            return answer
+        await asyncio.sleep(wait_s)
         answer = await _answer_to(ask)
-        if isinstance(answer, Unproven) and answer.unreadable:
-            # It was done and its answer spoilt on the way: the same key brings the same answer again.
-            answer = await _answer_to(ask)
-        return answer
+        unproven = unproven or isinstance(answer, Unproven)
+    return Unproven() if unproven and isinstance(answer, NotReached) else answer
 
 
 async def _answer_to(ask: Callable[[], Awaitable[Any]]) -> Answer:
     try:
-        async with asyncio.timeout(CALL_S):
-            intent = await ask()
+        intent = await ask()
     except Exception as error:  # noqa: BLE001 - every failure is classified, none is let through
         return _outcome_of(error)
     try:
-        return Seen(intent_seen(intent.to_dict(), second=_second_of(intent)))
+        shown = intent.to_dict()
+        return Seen(intent_seen(shown, second=_second_of(intent, shown)))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         _log.error("the provider's answer is no intent", exc_info=error)
-        return Unproven(unreadable=True)
+        return Unproven()
 
 
 @asynccontextmanager
@@ -103,7 +107,7 @@ async def open_stripe(*, api_key: str, api_base: str, request_s: float) -> Async
         api_key,
         http_client=http_client,
         base_addresses=bases,
-        max_network_retries=_RETRIES,
+        max_network_retries=0,
         stripe_version=stripe.api_version,
     )
     try:
@@ -128,7 +132,7 @@ def _outcome_of(error: Exception) -> Refused | Unproven | NotReached:
     _log.warning("a call to the provider has no proven outcome", error=type(error).__name__)
     status = getattr(error, "http_status", None)
     saved = isinstance(error, stripe.IdempotencyError) or status == HTTPStatus.INTERNAL_SERVER_ERROR
-    return Unproven(saved=saved, unreadable=status == HTTPStatus.OK or isinstance(error, _SPOILT))
+    return Unproven(saved=saved)
 
 
 def _code_of(error: stripe.StripeError) -> str:
@@ -138,16 +142,19 @@ def _code_of(error: stripe.StripeError) -> str:
 def _intent_of(error: stripe.StripeError) -> IntentSeen | None:
     body: Any = error.json_body or {}
     shown = body.get("error", {}).get("payment_intent")
-    return intent_seen(shown, second=_date_of(error.headers or {})) if shown else None
+    return intent_seen(shown, second=_second_in(error.headers or {}, shown)) if shown else None
 
 
-def _second_of(answer: Any) -> int:
-    return _date_of(answer.last_response.headers if answer.last_response else {})
+def _second_of(answer: Any, shown: Mapping[str, Any]) -> int:
+    return _second_in(answer.last_response.headers if answer.last_response else {}, shown)
 
 
-def _date_of(headers: Mapping[str, str]) -> int:
-    """The provider's own clock, which stamps its events too; ours where it does not say."""
+def _second_in(headers: Mapping[str, str], shown: Mapping[str, Any]) -> int:
+    """When the intent stood as it is shown, by the provider's own clock, which stamps its events too."""
     named = {name.lower(): value for name, value in headers.items()}
+    if named.get("idempotent-replayed") == "true":
+        # The answer of the first call, whenever it is repeated: nothing is older than the intent itself.
+        return int(shown["created"])
     try:
         return int(email.utils.parsedate_to_datetime(named["date"]).timestamp())
     except (KeyError, ValueError, TypeError):

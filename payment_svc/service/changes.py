@@ -92,7 +92,8 @@ class Changes:
         if after == payment:
             await self._payments.schedule(connection, replace(payment, next_attempt_time=due))
             return replace(payment, next_attempt_time=due)
-        news = replace(after, progress=payment.progress) != payment or after.state != payment.state
+        said = (payment.state, payment.failure_code)
+        news = replace(after, progress=payment.progress) != payment or (after.state, after.failure_code) != said
         after = replace(after, version=payment.version + news, next_attempt_time=due)
         stored = await self._payments.save(connection, payment, after, Stamp(actor, correlation_id, now))
         await self._post(connection, stored, captured=stored.captured - payment.captured)

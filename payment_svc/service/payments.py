@@ -81,7 +81,8 @@ class Payments:
         fence = make_fence(request, method="AbandonPayment", key_field="donation_id", tenant_id=request.charity_id)
         drawn = self._drawn(request, canceled=True)
         payment, replayed = await self._desk.database.run(lambda connection: self._unwanted(connection, drawn, fence))
-        if not payment.closed:
+        # A repeat keeps to the times at which the provider is asked.
+        if payment.next_attempt_time and payment.next_attempt_time <= self._desk.clock.now():
             payment = await self._asked(payment)
         _demand_abandoned(payment)
         return payment, replayed

@@ -10,10 +10,12 @@ from uuid import UUID
 import structlog
 
 from mesh import crashpoints
+from mesh.errors import Refusal
 from mesh.postgres import Connection
 from mesh.rpc.call import current_call
-from payment_svc.domain.facts import Contradiction
-from payment_svc.domain.inbound import APPLIED, EventState, Place, ProviderEvent, WebhookRefused, parked
+from payment_svc import metrics
+from payment_svc.domain.facts import Contradiction, IntentSeen
+from payment_svc.domain.inbound import APPLIED, EventState, Place, ProviderEvent, WebhookRefused, broken, parked
 from payment_svc.domain.payments import Payment
 from payment_svc.refusals import WebhookUnverified
 from payment_svc.service.changes import Desk
@@ -73,8 +75,10 @@ class Webhooks:
         if not await self._inbox.insert(connection, event, APPLIED, body=body, signature=signature, now=now):
             return
         place = await self._apply(connection, event, attempts=1, since=now)
-        if place != APPLIED:
-            await self._inbox.settle(connection, event.event_id, place, now=now)
+        if place == APPLIED:
+            metrics.WEBHOOK_EVENTS.labels("applied").inc()
+        else:
+            await self._settle(connection, event.event_id, place)
         crashpoints.reach("webhook.applied")
 
     async def _apply(
@@ -99,33 +103,57 @@ class Webhooks:
                 correlation_id=call.correlation_id if call else event.event_id,
             )
         except Contradiction as contradiction:
-            _log.error("webhook contradicts our books", event_id=event.event_id, reason=str(contradiction))
             return Place(EventState.QUARANTINED, str(contradiction))
         return APPLIED
 
     async def _payment_of(self, connection: Connection, event: ProviderEvent) -> Payment | None:
-        """Only our own map from intent to payment is trusted; metadata find one whose intent's id never reached us."""
+        """Only our own map from intent to payment is trusted.
+
+        Metadata find a payment whose intent's id never reached us, and only for the intent itself, whose amount and currency
+        are compared: a charge says nothing of the intent's id that could be.
+        """
         payment = await self._desk.payments.lock_by_intent(connection, event.intent_id)
         donation_id = _uuid(event.donation_id)
-        if payment is None and donation_id:
+        if payment is None and donation_id and isinstance(event.fact, IntentSeen):
             payment = await self._desk.payments.lock_unproven(connection, donation_id)
         return payment
 
     async def run(self) -> None:
         """Looks again at what is parked, until it is cancelled."""
         while True:
-            while await self._desk.database.run(self._look_again):
+            while await self._look():
                 self._desk.wake()
             await asyncio.sleep(_LOOK_S)
 
+    async def _look(self) -> bool:
+        """Looks at one parked event that is due; False where there is none. One that fails stands in no other's way."""
+        try:
+            return await self._desk.database.run(self._look_again)
+        except _LookFailed as failed:
+            waiting, cause = failed.waiting, failed.__cause__
+            _log.error("a parked webhook cannot be applied", event_id=waiting.event_id, exc_info=cause)
+            place = broken(attempts=waiting.attempts + 1, why=type(cause).__name__, now=self._desk.clock.now())
+            await self._desk.database.run(lambda connection: self._settle(connection, waiting.event_id, place))
+            return True
+
     async def _look_again(self, connection: Connection) -> bool:
-        """Looks at one parked event that is due; False where there is none."""
-        now = self._desk.clock.now()
-        waiting = await self._inbox.next_parked(connection, now=now)
+        waiting = await self._inbox.next_parked(connection, now=self._desk.clock.now())
         if waiting is None:
             return False
-        await self._inbox.settle(connection, waiting.event_id, await self._place_now(connection, waiting), now=now)
+        try:
+            place = await self._place_now(connection, waiting)
+        except Refusal:
+            raise
+        except Exception as error:
+            raise _LookFailed(waiting) from error
+        await self._settle(connection, waiting.event_id, place)
         return True
+
+    async def _settle(self, connection: Connection, event_id: str, place: Place) -> None:
+        if place.state is EventState.QUARANTINED:
+            _log.error("webhook kept apart for an operator", event_id=event_id, reason=place.reason)
+        metrics.WEBHOOK_EVENTS.labels(place.state.name.lower()).inc()
+        await self._inbox.settle(connection, event_id, place, now=self._desk.clock.now())
 
     async def _place_now(self, connection: Connection, waiting: Parked) -> Place:
         try:
@@ -133,6 +161,14 @@ class Webhooks:
         except WebhookRefused as error:
             return Place(EventState.QUARANTINED, str(error))
         return await self._apply(connection, event, attempts=waiting.attempts + 1, since=waiting.create_time)
+
+
+class _LookFailed(Exception):  # noqa: N818 - named for the fact
+    """Something broke over a parked webhook; the transaction is undone."""
+
+    def __init__(self, waiting: Parked) -> None:
+        super().__init__(waiting.event_id)
+        self.waiting = waiting
 
 
 def _uuid(text: str) -> UUID | None:

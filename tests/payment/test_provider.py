@@ -13,7 +13,7 @@ from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from payment_svc.domain.answers import Absent, NotReached, Refused, Seen, Unproven
 from payment_svc.domain.payments import IntentStatus, Payment
-from payment_svc.provider import Stripe, open_stripe
+from payment_svc.provider import Stripe, calls, open_stripe
 from payment_svc.provider.calls import _outcome_of
 from tests.support.mesh import free_ports
 from tests.support.sandbox import Sandbox
@@ -118,7 +118,7 @@ OUTCOMES: dict[str, tuple[Exception, Any]] = {
     "400": (stripe.InvalidRequestError("no", "amount", "amount_too_small"), Refused("amount_too_small")),
     "a saved 500": (stripe.APIError("oops", http_status=500), Unproven(saved=True)),
     "503": (stripe.APIError("later", http_status=503), Unproven()),
-    "a body that is no JSON": (stripe.APIError("what", http_status=200), Unproven(unreadable=True)),
+    "a body that is no JSON": (stripe.APIError("what", http_status=200), Unproven()),
     "a broken connection": (stripe.APIConnectionError("gone"), Unproven()),
     "a key with other parameters": (stripe.IdempotencyError("other", http_status=400), Unproven(saved=True)),
     "a deadline": (TimeoutError(), Unproven()),
@@ -131,3 +131,47 @@ OUTCOMES: dict[str, tuple[Exception, Any]] = {
 def test_every_error_proves_one_thing(error: str) -> None:
     raised, outcome = OUTCOMES[error]
     assert _outcome_of(raised) == outcome
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_REPEAT_AFTER_S", (0, 0))
+
+
+@pytest.mark.requirement("PAY-3")
+@pytest.mark.parametrize(
+    ("tries", "outcome", "asked"),
+    [
+        ([TimeoutError(), stripe.RateLimitError("slow down"), stripe.AuthenticationError("who")], Unproven(), 3),
+        ([stripe.APIError("oops", http_status=500)], Unproven(saved=True), 1),
+        ([stripe.InvalidRequestError("no", "amount", "amount_too_small")], Refused("amount_too_small"), 1),
+        ([stripe.RateLimitError("slow down")] * 3, NotReached(), 3),
+        ([TimeoutError(), stripe.InvalidRequestError("no", "id", "resource_missing")], Refused("resource_missing"), 2),
+    ],
+)
+async def test_what_one_try_left_unproven_stays_unproven(no_waits, tries: list[Exception], outcome: Any, asked: int) -> None:
+    left = list(tries)
+
+    async def ask() -> Any:
+        raise left.pop(0)
+
+    assert await calls._asked(ask) == outcome
+    assert len(tries) - len(left) == asked
+
+
+@pytest.mark.requirement("INT-7")
+async def test_a_cancel_is_not_answered_with_an_earlier_refusal(against_sandbox: Stripe) -> None:
+    asked = payment()
+    attempt_id = new_id(tenant_id=asked.charity_id)
+    refused = await against_sandbox.cancel_intent("pi_of_nobody", attempt_id=attempt_id)
+    made = await against_sandbox.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id))
+    assert isinstance(refused, Refused)
+    assert isinstance(made, Seen)
+    again = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=attempt_id, again=1)
+    assert isinstance(again, Seen)
+
+
+def test_a_repeated_answer_is_as_old_as_its_intent() -> None:
+    headers = {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}
+    assert calls._second_in(headers, {"created": 5}) == 1767225600
+    assert calls._second_in(headers | {"Idempotent-Replayed": "true"}, {"created": 5}) == 5

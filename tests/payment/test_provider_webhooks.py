@@ -159,13 +159,51 @@ async def test_an_event_about_something_unknown_is_parked_and_acknowledged(till:
 
 
 @pytest.mark.requirement("HKI-4")
-async def test_a_webhook_that_comes_before_our_own_answer_is_applied_as_soon_as_that_is_there(till: Till) -> None:
-    """Its intent is unknown to us when it comes; the payment is found through what the answer brings."""
+async def test_a_webhook_that_comes_before_our_own_answer_is_applied_as_soon_as_that_is_there(till: Till, rows) -> None:
+    """The clock stands still: what is parked becomes due only because its intent becomes known."""
     await till.sandbox.webhook_fault("before_answer", times=20)
-    await till.sandbox.fault("slow", call="payment_intents.create", seconds=0.5)
     created = await till.create(order())
-    await confirm(till.sandbox, created.client_secret)
-    await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    (event,) = till.sandbox.hooks.taken(about=created.payment.provider_id, kind="payment_intent.created")
+    await until(lambda: rows(event["id"]), holds=lambda row: row["state"] == 1)
+
+
+@pytest.mark.requirement("HKI-4", "PAY-4")
+async def test_a_charge_never_finds_a_payment_by_metadata(till: Till, rows) -> None:
+    await till.sandbox.webhook_fault("withhold", times=20)
+    await till.sandbox.fault("error_500", call="payment_intents.create")
+    unproven = (await till.create(order())).payment
+    charge = {
+        "object": "charge",
+        "id": "ch_of_a_stranger",
+        "payment_intent": "pi_of_a_stranger",
+        "status": "succeeded",
+        "amount": 2500,
+        "amount_captured": 2500,
+        "currency": "usd",
+        "created": int(time.time()),
+        "metadata": {"donation_id": unproven.donation_id},
+    }
+    event_id = f"evt_stranger_{time.time_ns()}"
+    body = event_about(charge, event_id, kind="charge.succeeded")
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+    assert (await rows(event_id))["state"] == 2
+    assert (await till.payment(unproven.payment_id)).captured.minor_units == 0
+
+
+@pytest.mark.requirement("HKI-4")
+async def test_a_parked_webhook_that_cannot_be_applied_stands_in_no_others_way(till: Till, payment, rows) -> None:
+    stranger = intent_shown(payment, id=f"pi_poison_{time.time_ns()}")
+    poison, sound = f"evt_poison_{time.time_ns()}", f"evt_sound_{time.time_ns()}"
+    for event_id in (poison, sound):
+        body = event_about(stranger, event_id)
+        assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+    spoilt = "UPDATE provider_event SET intent_id = intent_id, body = '' , next_attempt_time = $2 WHERE event_id = $1"
+    connection = await asyncpg.connect(till.schemas.admin_dsn, server_settings={"search_path": "payment"})
+    await connection.execute(spoilt, poison, till.clock.now() - datetime.timedelta(hours=1))
+    await connection.close()
+    till.clock.advance(datetime.timedelta(days=3))
+    await until(lambda: rows(sound), holds=lambda row: row["state"] == 3)
+    assert (await rows(poison))["state"] == 3
 
 
 LIES = {

@@ -216,6 +216,43 @@ async def test_an_attempt_older_than_23_hours_is_looked_up_and_never_made_again(
     assert (await till.create(request)).client_secret
 
 
+@pytest.mark.requirement("PAY-4", "PAY-3")
+async def test_a_lost_intent_is_found_by_search_alone(till: Till) -> None:
+    await till.sandbox.webhook_fault("withhold", times=20)
+    await till.sandbox.fault("error_500_after", call=CREATE)
+    created = await till.create(request := order())
+    assert created.payment.state == P.STATE_UNKNOWN
+    await till.sandbox.advance(seconds=125)
+    till.clock.advance(datetime.timedelta(seconds=125))
+    await till.reaches(created.payment.payment_id, P.STATE_REQUIRES_ACTION)
+    assert (await till.create(request)).client_secret
+
+
+@pytest.mark.requirement("PAY-4", "HKI-4")
+async def test_a_lost_intent_is_found_by_its_own_webhook_alone(till: Till) -> None:
+    await till.sandbox.fault("error_500_after", call=CREATE)
+    await till.sandbox.fault("error_429", call="payment_intents.search", times=None)
+    created = await till.create(request := order())
+    await till.reaches(created.payment.payment_id, P.STATE_REQUIRES_ACTION)
+    assert (await till.create(request)).client_secret
+
+
+@pytest.mark.requirement("IDM-3", "PAY-4")
+async def test_two_replicas_make_one_call(till: Till) -> None:
+    """The one that holds the payment asks; the other waits for what it learns."""
+    await till.sandbox.fault("slow", call=CREATE, seconds=1)
+    request = order()
+    with reachable_folder() as folder:
+        async with (
+            nats(folder) as broker,
+            running_till(till.schemas, nats_url=broker.url, sandbox=till.sandbox, clock=till.clock) as other,
+        ):
+            first, second = await asyncio.gather(till.create(request), other.create(request))
+    assert first.client_secret == second.client_secret != ""
+    asked = [call for call in await till.requests("/v1/payment_intents") if request.donation_id in str(call["params"])]
+    assert len(asked) == 1
+
+
 @pytest.mark.requirement("HKI-3", "HKI-4")
 @pytest.mark.parametrize("fault", ["duplicate", "reorder", "delay", "withhold", "before_answer", "two_events"])
 async def test_whatever_happens_to_webhooks_the_payment_is_booked_once(till: Till, fault: str) -> None:

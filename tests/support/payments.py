@@ -116,6 +116,8 @@ class FakePayments(payment_service_pb2_grpc.PaymentServiceServicer):
         payment.state = state
         for name, value in more.items():
             setattr(payment, name, value)
+        over = state in (Payment.STATE_SUCCEEDED, Payment.STATE_CANCELED)
+        payment.closed = over or (state == Payment.STATE_FAILED and not payment.provider_id)
         return payment
 
     def decline(self, donation_id: str, code: str = "card_declined") -> Event:
@@ -148,7 +150,7 @@ def event_of(payment: Payment, **more: Any) -> Event:
         "before": PaymentTally(),
         "after": PaymentTally(captured=payment.captured.minor_units, refunded=payment.refunded.minor_units),
         "provider_code": payment.failure_code,
-        "closed": payment.state in (Payment.STATE_SUCCEEDED, Payment.STATE_CANCELED),
+        "closed": payment.closed,
     }
     data = PaymentChanged(**fields | more)
     event = Event(

@@ -75,7 +75,7 @@ class PaymentChanged(_message.Message):
     provider_code: _builtins.str
     """Why the last charge was declined, as a code of docs/failures.md; empty otherwise."""
     closed: _builtins.bool
-    """No charge can follow any more: it succeeded, or was called off."""
+    """No charge can follow any more: one succeeded, or the payment was called off or refused for good."""
     @_builtins.property
     def before(self) -> Global___PaymentTally:
         """What it amounted to before."""

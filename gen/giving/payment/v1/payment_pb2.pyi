@@ -110,6 +110,7 @@ class Payment(_message.Message):
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
     FAILURE_CODE_FIELD_NUMBER: _builtins.int
     MANUAL_CAPTURE_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """UUIDv7 in the charity's bucket."""
     charity_id: _builtins.str
@@ -126,6 +127,8 @@ class Payment(_message.Message):
     """Why the last charge was declined, as a code of docs/failures.md; empty otherwise."""
     manual_capture: _builtins.bool
     """The money is only held until CapturePayment takes it."""
+    closed: _builtins.bool
+    """No charge can follow any more: one succeeded, or the payment was called off or refused for good."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """What is asked for."""
@@ -177,10 +180,11 @@ class Payment(_message.Message):
         next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
         failure_code: _builtins.str = ...,
         manual_capture: _builtins.bool = ...,
+        closed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "captured", b"captured", "create_time", b"create_time", "disputed", b"disputed", "next_attempt_time", b"next_attempt_time", "refunded", b"refunded", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempts", b"attempts", "captured", b"captured", "charity_id", b"charity_id", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "failure_code", b"failure_code", "manual_capture", b"manual_capture", "next_attempt_time", b"next_attempt_time", "payment_id", b"payment_id", "provider_id", b"provider_id", "refunded", b"refunded", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempts", b"attempts", "captured", b"captured", "charity_id", b"charity_id", "closed", b"closed", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "failure_code", b"failure_code", "manual_capture", b"manual_capture", "next_attempt_time", b"next_attempt_time", "payment_id", b"payment_id", "provider_id", b"provider_id", "refunded", b"refunded", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
