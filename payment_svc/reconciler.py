@@ -52,6 +52,10 @@ class Provider(Protocol):
         """Calls the intent off."""
         ...
 
+    async def get_intent(self, provider_id: str) -> Answer:
+        """Reads the intent."""
+        ...
+
     async def find_intent(self, payment: Payment) -> Found:
         """Looks for an intent of the payment."""
         ...
@@ -126,7 +130,7 @@ class Reconciler:
         while not await self._desk.payments.claim(payment_id, now=self._desk.clock.now(), until=self.lease_until()):
             await asyncio.sleep(_HOLDER_LOOK_S)
             payment = await self._desk.payments.get(payment_id)
-            if payment is None or next_step(payment, now=self._desk.clock.now()) is None:
+            if payment is None or next_step(payment, now=self._desk.clock.now()) in (None, Step.CHECK):
                 return False
         return True
 
@@ -143,7 +147,12 @@ class Reconciler:
     async def _take(self, step: Step | None, payment: Payment) -> _Learned:
         if step is None:
             return _Learned((), self._desk.clock.now())
-        taken = {Step.CREATE: self._create, Step.LOOK_UP: self._look_up, Step.CANCEL: self._cancel}
+        taken = {
+            Step.CREATE: self._create,
+            Step.LOOK_UP: self._look_up,
+            Step.CANCEL: self._cancel,
+            Step.CHECK: self._check,
+        }
         async with background(partial(self._keep, payment.id)):
             return await taken[step](payment)
 
@@ -169,6 +178,10 @@ class Reconciler:
             proven = absent_for_sure(call, now=now)
             return _Learned((IntentRefused("provider_error"),) if proven else (), ask_again_at(call, now=now))
         return self._learned(found, call)
+
+    async def _check(self, payment: Payment) -> _Learned:
+        answer = await self._provider.get_intent(payment.provider_id)
+        return _Learned((answer.intent,) if isinstance(answer, Seen) else (), self._desk.clock.now())
 
     async def _cancel(self, payment: Payment) -> _Learned:
         call, attempt_id = await self._begin(payment, AttemptKind.CANCEL_INTENT)

@@ -97,7 +97,7 @@ _UNPAID = (*_OPEN, _S.EXPIRED)
 FOLLOWS: Mapping[tuple[DonationState, type[Fact]], DonationState] = {
     **{(state, Readied): _S.AWAITING_PAYMENT for state in _OPEN},
     **{(state, Declined): _S.FAILED for state in _OPEN},
-    **{(state, Ended): _S.FAILED for state in _OPEN},
+    **{(state, Ended): _S.FAILED for state in _UNPAID},
     **{(state, Settled): _S.SUCCEEDED for state in _UNPAID},
     (_S.SUCCEEDED, Reversed): _S.PARTIALLY_REFUNDED,
     (_S.PARTIALLY_REFUNDED, Reversed): _S.PARTIALLY_REFUNDED,

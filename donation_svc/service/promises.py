@@ -82,6 +82,9 @@ class Promises:
             IdempotencyKeyReused: the request id was used for other content.
         """
         _demand_own_key(request, caller_identity())
+        if not caller_identity().subject:
+            # However a UUID is written, it is the same key.
+            request.request_id = request.request_id.lower()
         donation, replayed = await self._record(request)
         crashpoints.reach("donation.recorded")
         secret = ""
@@ -139,7 +142,7 @@ def _demand_own_key(request: CreateDonationRequest, identity: Identity) -> None:
     if not _is_uuid(request.request_id):
         violations.append(FieldViolation("request_id", "must be a UUID; over REST it is the header Idempotency-Key"))
     if not identity.client_id:
-        words = "open the page once, or send a cookie giving_client with a random UUID"
+        words = "open the campaign's page once, or send a cookie giving_client with a random UUID"
         violations.append(FieldViolation("cookie giving_client", words))
     if violations:
         raise InvalidArgument.of_fields(violations)

@@ -59,6 +59,11 @@ class Stripe:
             lambda: self._intents.cancel_async(provider_id, params, {"idempotency_key": _key(attempt_id, again=again)})
         )
 
+    async def get_intent(self, provider_id: str) -> Answer:
+        """Reads the intent with its newest charge."""
+        params: Any = {"expand": ["latest_charge"]}
+        return await _asked(lambda: self._intents.retrieve_async(provider_id, params))
+
     async def find_intent(self, payment: Payment) -> Found:
         """Looks for an intent of this payment by our own metadata."""
         query: Any = {"query": f"metadata['payment_id']:'{payment.id}'", "limit": 1, "expand": ["data.latest_charge"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +10,16 @@ from mesh.money import Money
 from payment_svc.domain.facts import ChargeSeen, IntentSeen
 from payment_svc.domain.payments import IntentStatus, Outcome, Progress
 
+_ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_SECONDS_MAX = 4_102_444_800  # the year 2100
+
 
 def intent_seen(shown: Mapping[str, Any], *, second: int) -> IntentSeen:
     """A PaymentIntent as it was shown in a second of the provider's clock."""
     charge = shown.get("latest_charge")
     return IntentSeen(
-        provider_id=shown["id"],
+        provider_id=named(shown["id"]),
         amount=_money(shown["amount"], shown["currency"]),
         progress=_progress(shown, second=second),
         captured=int(shown.get("amount_received") or 0),
@@ -27,12 +32,12 @@ def intent_seen(shown: Mapping[str, Any], *, second: int) -> IntentSeen:
 def charge_seen(shown: Mapping[str, Any], *, second: int) -> ChargeSeen:  # noqa: ARG001 - a charge carries its own
     """A Charge as it was shown."""
     return ChargeSeen(
-        charge_id=shown["id"],
+        charge_id=named(shown["id"]),
         amount=_money(shown["amount"], shown["currency"]),
         outcome=_OUTCOMES[shown["status"]],
         captured=int(shown.get("amount_captured") or 0),
-        code=_failure_of(shown),
-        second=int(shown["created"]),
+        code=_code(_failure_of(shown)) if shown["status"] == "failed" else "",
+        second=second_from(shown["created"]),
     )
 
 
@@ -40,17 +45,41 @@ def _progress(shown: Mapping[str, Any], *, second: int) -> Progress:
     status = _STATUSES[shown["status"]]
     failure = shown.get("last_payment_error")
     if status is IntentStatus.REQUIRES_PAYMENT_METHOD and failure:
-        return Progress(second, IntentStatus.DECLINED, str(failure.get("decline_code") or failure.get("code") or "declined"))
+        return Progress(second, IntentStatus.DECLINED, _code(failure.get("decline_code") or failure.get("code")))
     return Progress(second, status)
 
 
-def _failure_of(charge: Mapping[str, Any]) -> str:
-    if charge["status"] != "failed":
-        return ""
+def _failure_of(charge: Mapping[str, Any]) -> object:
     outcome = charge.get("outcome") or {}
     # The bank's own reason says more than `card_declined`.
     reason = outcome.get("reason") if charge.get("failure_code") == "card_declined" else None
-    return str(reason or charge.get("failure_code") or "declined")
+    return reason or charge.get("failure_code")
+
+
+def named(text: object) -> str:
+    """An id of the provider.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(text, str) or not _ID.fullmatch(text):
+        raise ValueError("no id of the provider")
+    return text
+
+
+def second_from(number: object) -> int:
+    """A second of the provider's clock.
+
+    Raises:
+        ValueError: no clock shows it.
+    """
+    if type(number) is not int or not 0 <= number < _SECONDS_MAX:
+        raise ValueError("no time of the provider")
+    return number
+
+
+def _code(text: object) -> str:
+    return text if isinstance(text, str) and _CODE.fullmatch(text) else "declined"
 
 
 def _money(minor_units: int, currency: str) -> Money:

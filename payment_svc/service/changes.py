@@ -14,7 +14,7 @@ from mesh.ids import new_id
 from mesh.postgres import Connection, Database
 from payment_svc import convert
 from payment_svc.domain.advance import advance
-from payment_svc.domain.asking import next_step
+from payment_svc.domain.asking import due_time
 from payment_svc.domain.facts import Fact
 from payment_svc.domain.ledger import Posting, PostingKind
 from payment_svc.domain.payments import Payment
@@ -88,7 +88,7 @@ class Changes:
         """
         now = self._clock.now()
         after = reduce(advance, facts, payment)
-        due = (ask_at or now) if next_step(after, now=now) else None
+        due = due_time(after, now=now, ask_at=ask_at)
         if after == payment:
             await self._payments.schedule(connection, replace(payment, next_attempt_time=due))
             return replace(payment, next_attempt_time=due)

@@ -17,6 +17,7 @@ from mesh.postgres import Connection
 from mesh.rpc.call import current_call
 from mesh.rpc.tenancy import may_touch
 from payment_svc import convert
+from payment_svc.domain.asking import Step, next_step
 from payment_svc.domain.facts import Unwanted
 from payment_svc.domain.payments import LEGAL, Command, Payment
 from payment_svc.refusals import PaymentAbandoned, PaymentNotFound, PaymentStateConflict
@@ -68,8 +69,15 @@ class Payments:
         if found is None:
             return await self._asked(drawn, held=True), False
         payment = _demand_same(found, fence)
-        waits = not payment.client_secret and not payment.closed
-        return (await self._asked(payment) if waits else payment), True
+        return (await self._asked(payment) if self._waits(payment) else payment), True
+
+    def _waits(self, payment: Payment) -> bool:
+        """Whether asking the provider now may bring the secret; its search is not asked more often than is planned."""
+        now = self._desk.clock.now()
+        if payment.client_secret or payment.closed:
+            return False
+        due = payment.next_attempt_time is None or payment.next_attempt_time <= now
+        return due or next_step(payment, now=now) is not Step.LOOK_UP
 
     async def abandon_payment(self, request: messages.AbandonPaymentRequest) -> tuple[Payment, bool]:
         """The payment, called off at the provider, and whether it was before this call.

@@ -82,7 +82,8 @@ TABLE = {
     **{(state, "readied"): S.AWAITING_PAYMENT for state in OPEN},
     **{(state, "declined"): S.FAILED for state in OPEN},
     **{(state, "ended"): S.EXPIRED for state in OPEN},
-    **{(state, "ended after a decline"): S.FAILED for state in OPEN},
+    # A decline that is heard of late explains an end that had no reason.
+    **{(state, "ended after a decline"): S.FAILED for state in (*OPEN, "EXPIRED")},
     **{(state, "settled"): S.SUCCEEDED for state in (*OPEN, "EXPIRED")},
     ("SUCCEEDED", "reversed"): S.PARTIALLY_REFUNDED,
     ("PARTIALLY_REFUNDED", "reversed"): S.PARTIALLY_REFUNDED,

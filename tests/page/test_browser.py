@@ -309,3 +309,9 @@ async def test_an_address_that_is_no_campaigns_says_so(context: BrowserContext, 
     page = await context.new_page()
     await page.goto(f"{site.base}/c/nonsense")
     await expect(page.get_by_role("heading", level=1)).to_have_text("This campaign does not exist")
+
+
+async def test_a_browser_without_cookies_is_told_so(page: Page, context: BrowserContext):
+    await context.clear_cookies()
+    await page.get_by_role("button", name="Give $").click()
+    await expect(page.get_by_role("alert")).to_contain_text("does not keep cookies")

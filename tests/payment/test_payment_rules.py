@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from payment_svc.domain.advance import DECLINES_MAX, advance
-from payment_svc.domain.asking import Step, absent_for_sure, ask_again_at, next_step
+from payment_svc.domain.asking import CHECKED_AT, Step, absent_for_sure, ask_again_at, due_time, next_step
 from payment_svc.domain.facts import CallUnproven, ChargeSeen, Contradiction, Fact, IntentRefused, IntentSeen, Unwanted
 from payment_svc.domain.payments import (
     LEGAL,
@@ -245,7 +245,7 @@ def test_what_cannot_be_true_of_the_payment_changes_nothing(lie: Fact) -> None:
 def test_the_third_decline_asks_for_the_end_of_the_intent() -> None:
     declines = [charge(f"ch_{number}", Outcome.REFUSED, number) for number in range(1, DECLINES_MAX + 1)]
     two = after(READY, *declines[:-1])
-    assert next_step(two, now=NOW) is None
+    assert next_step(two, now=NOW) is Step.CHECK
     three = after(declines[-1], start=two)
     assert (three.unwanted, next_step(three, now=NOW), three.secret_to_confirm) == (True, Step.CANCEL, "")
     ended = after(intent(S.CANCELED, 8), start=three)
@@ -301,3 +301,14 @@ def test_a_search_without_result_proves_nothing_before_ten_minutes() -> None:
 def test_unproven_calls_are_asked_about_at_growing_distances() -> None:
     waits = [ask_again_at(replace(payment().attempts[0], calls=calls), now=NOW) - NOW for calls in range(9)]
     assert [wait.total_seconds() for wait in waits] == [30, 30, 120, 600, 3600, 21600, 86400, 86400, 86400]
+
+
+@pytest.mark.requirement("HKI-5", "INT-7")
+def test_a_donors_silence_is_looked_into_at_growing_ages_and_then_left_to_the_expiry() -> None:
+    waiting = after(READY)
+    looked = [due_time(waiting, now=NOW)]
+    while looked[-1]:
+        looked.append(due_time(waiting, now=looked[-1]))
+    assert looked == [*(NOW + age for age in CHECKED_AT), None]
+    assert due_time(after(*PAID), now=NOW) is None
+    assert due_time(after(READY, Unwanted()), now=NOW) == NOW

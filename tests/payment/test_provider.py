@@ -60,6 +60,7 @@ async def test_stripes_own_mock_takes_every_request_that_we_make(against_mock: S
     assert isinstance(await against_mock.cancel_intent("pi_123", attempt_id=attempt_id), Seen)
     assert isinstance(await against_mock.cancel_intent("pi_123", attempt_id=attempt_id, again=2), Seen)
     assert isinstance(await against_mock.find_intent(asked), Seen | Absent)
+    assert isinstance(await against_mock.get_intent("pi_123"), Seen)
 
 
 @pytest.mark.requirement("PAY-4")

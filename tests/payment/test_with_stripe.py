@@ -233,6 +233,8 @@ async def test_a_lost_intent_is_found_by_its_own_webhook_alone(till: Till) -> No
     await till.sandbox.fault("error_500_after", call=CREATE)
     await till.sandbox.fault("error_429", call="payment_intents.search", times=None)
     created = await till.create(request := order())
+    # It came before our call was known to be unproven, and is looked at again.
+    till.clock.advance(datetime.timedelta(seconds=5))
     await till.reaches(created.payment.payment_id, P.STATE_REQUIRES_ACTION)
     assert (await till.create(request)).client_secret
 
@@ -276,6 +278,16 @@ async def delivered(till: Till, intent_id: str, *, times: int) -> None:
         return min(len(till.sandbox.hooks.taken(about=intent_id, kind=kind)) for kind in kinds)
 
     await until(least, holds=lambda found: found >= times)
+
+
+@pytest.mark.requirement("HKI-5", "PAY-3")
+async def test_a_charge_whose_webhook_never_comes_is_found(till: Till) -> None:
+    await till.sandbox.webhook_fault("withhold", times=20)
+    created = await ready(till)
+    await confirm(till.sandbox, created.client_secret)
+    till.clock.advance(datetime.timedelta(seconds=61))
+    paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    assert [a.outcome for a in paid.attempts if a.kind == A.KIND_CHARGE] == [A.OUTCOME_SUCCEEDED]
 
 
 @pytest.mark.requirement("INT-7")

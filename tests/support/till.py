@@ -64,9 +64,10 @@ async def running_till(
             running_gateway(donation=1, payment=service.port, aggregator=1) as rest,
             grpc.aio.insecure_channel(f"127.0.0.1:{service.port}") as channel,
         ):
+            before = sandbox.hooks.forward_to
             sandbox.hooks.forward_to = f"{str(rest._base_url).rstrip('/')}/webhooks/stripe"
             yield Till(PaymentServiceStub(channel), LedgerServiceStub(channel), service.port, rest, sandbox, clock, schemas)
-            sandbox.hooks.forward_to = ""
+            sandbox.hooks.forward_to = before
 
 
 def order(minor_units: int = 2500, currency: str = "USD", **more: Any) -> payment_service_pb2.CreatePaymentRequest:

@@ -8,6 +8,9 @@ import { Intent } from "./intent.js";
 import { Paying } from "./paying.js";
 import { isOver, standingOf } from "./standing.js";
 import { refusalOf, texts } from "./texts.js";
+
+// How the service names what it knows a guest by.
+const COOKIE = "cookie giving_client";
 import { amountsOf, ending, notice } from "./views.js";
 
 // With the back-off about two minutes; then the donor decides.
@@ -162,7 +165,8 @@ export class Giving {
     if (!this.form) return undefined;
     if (body) this.form.fill(body);
     const { reason, request_id: requestId, errors = [] } = error.problem;
-    this.form.tell(refusalOf(reason), requestId && texts.requestId(requestId));
+    const noCookies = errors.some(({ field }) => field === COOKIE);
+    this.form.tell(noCookies ? texts.noCookies : refusalOf(reason), requestId && texts.requestId(requestId));
     return this.form.markRefused(errors);
   }
 

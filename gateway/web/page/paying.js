@@ -77,7 +77,9 @@ export class Paying {
     if (["succeeded", "processing", "declined"].includes(outcome.kind)) return this.take(outcome);
     if (outcome.kind === "stale") return this.step("processing");
     await new Promise((resolve) => setTimeout(resolve, HEAR_MS));
-    return this.intent?.step === "confirming" ? this.retry(texts.lost) : undefined;
+    if (this.intent?.step !== "confirming") return undefined;
+    // Only the provider itself may say that nothing was charged; as long as it cannot be asked, it is asked again.
+    return (await this.look()).kind === "open" ? this.retry(texts.lost) : this.clear();
   }
 
   async look() {

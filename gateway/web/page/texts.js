@@ -60,6 +60,7 @@ export const texts = {
   amountStep: ({ step }) => `This currency is taken in steps of ${step}.`,
   emailForm: "This is not an e-mail address. Leave it empty or correct it.",
   checkForm: "Something is not right yet. See the marked fields.",
+  noCookies: "Your browser does not keep cookies for this page. Allow them and reload it.",
 
   preparingTitle: "Preparing your gift",
   preparing: "This takes a moment. Nothing has been charged.",
@@ -149,7 +150,7 @@ const REFUSALS = {
   CAMPAIGN_NOT_FOUND: texts.notFoundTitle,
   RATE_LIMITED: "Too many tries in a short time. Wait a little and try again.",
   OVERLOADED: "Many people give right now. Wait a moment and try again.",
-  UNAUTHENTICATED: "Your browser does not keep cookies for this page. Allow them and reload it.",
+  UNAUTHENTICATED: texts.noCookies,
   INVALID_ARGUMENT: texts.checkForm,
   PAYMENT_DECLINED: DECLINED,
   DONATION_NOT_FOUND: "Your earlier gift cannot be shown here any more. If you had paid it, it counts.",
