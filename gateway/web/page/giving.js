@@ -8,10 +8,10 @@ import { Intent } from "./intent.js";
 import { Paying } from "./paying.js";
 import { isOver, standingOf } from "./standing.js";
 import { refusalOf, texts } from "./texts.js";
+import { amountsOf, ending, notice } from "./views.js";
 
 // How the service names what it knows a guest by.
 const COOKIE = "cookie giving_client";
-import { amountsOf, ending, notice } from "./views.js";
 
 // With the back-off about two minutes; then the donor decides.
 const PREPARING_TRIES_MAX = 20;
