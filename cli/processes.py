@@ -140,6 +140,7 @@ class Processes:
                 "PAYMENT_TARGET": self._ports.address("payment"),
                 "DATA_KEY": self._folder.secret("donation_data_key"),
                 "ACCESS_TOKEN_KEY": self._folder.secret("access_token_key"),
+                "PAYMENTS_LIVE": str(self._stripe.is_live).lower(),
             },
             "payment": {"DATA_KEY": self._folder.secret("payment_data_key"), **self._stripe.for_payments()},
             "aggregator": {"REDIS_URL": self._servers.redis_url},

@@ -21,6 +21,11 @@ class Stripe:
     webhook_secrets: str
     sandbox_url: str = ""
 
+    @property
+    def is_live(self) -> bool:
+        """Whether real money moves."""
+        return not self.api_key.startswith(("sk_test_", "rk_test_"))
+
     def for_payments(self) -> Mapping[str, str]:
         """What the payment service is told."""
         base = {"STRIPE_API_BASE": self.sandbox_url} if self.sandbox_url else {}

@@ -133,6 +133,7 @@ class _Pledges:
             personal=PersonalData(promises=promises, master_key=key_from(settings.data_key.get_secret_value())),
             readying=readying,
             access=shared.access,
+            payments_live=settings.payments_live,
             log=shared.log,
             clock=clock,
             announce=shared.announce,

@@ -101,6 +101,7 @@ def campaign_message(campaign: Campaign) -> campaign_pb2.Campaign:
         campaign_id=str(campaign.id),
         charity_id=str(campaign.charity_id),
         display_name=campaign.display_name,
+        charity_display_name=campaign.charity_display_name,
         description=campaign.description,
         state=campaign_pb2.Campaign.State.ValueType(campaign.state),
         currency_rules=[_rule_message(campaign.rules[currency]) for currency in sorted(campaign.rules)],

@@ -47,7 +47,8 @@ SELECT id, request_digest FROM campaign WHERE charity_id = $1 AND request_key = 
 -- name: campaigns
 -- Campaigns by id with their currencies, each currency a row; charity_state says whether their charity takes money.
 SELECT c.id, c.charity_id, c.display_name, c.description, c.state, c.start_time, c.end_time, c.version, c.create_time,
-       c.update_time, r.currency, r.minor_units_min, r.minor_units_max, r.presets, r.goal, charity.state AS charity_state
+       c.update_time, r.currency, r.minor_units_min, r.minor_units_max, r.presets, r.goal, charity.state AS charity_state,
+       charity.display_name AS charity_display_name, charity.mode AS charity_mode
 FROM campaign c
 JOIN campaign_currency r ON r.campaign_id = c.id AND r.charity_id = c.charity_id
 JOIN charity ON charity.id = c.charity_id

@@ -15,6 +15,10 @@ class CharitySuspended(Refusal):
     reason = error_pb2.ERROR_REASON_CHARITY_SUSPENDED
 
 
+class ModeMismatch(Refusal):
+    reason = error_pb2.ERROR_REASON_MODE_MISMATCH
+
+
 class CampaignNotFound(Refusal):
     reason = error_pb2.ERROR_REASON_CAMPAIGN_NOT_FOUND
 

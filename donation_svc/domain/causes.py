@@ -63,6 +63,8 @@ class Campaign:
     version: int
     create_time: datetime.datetime
     update_time: datetime.datetime
+    charity_display_name: str = ""
+    live: bool = False
 
 
 class CampaignMove(enum.Enum):

@@ -15,6 +15,7 @@ from donation_svc.domain.causes import (
     Campaign,
     CampaignMove,
     CampaignState,
+    Charity,
     CharityState,
     CurrencyRule,
     Offer,
@@ -82,7 +83,7 @@ class Campaigns:
         if charity is None or not may_touch(caller_identity(), charity_id):
             raise CharityNotFound("no such charity", charity_id=charity_id)
         fence = make_fence(request, method="CreateCampaign", key_field="request_id", tenant_id=request.charity_id)
-        campaign = self._draft(request, charity_id, rules)
+        campaign = self._draft(request, charity, rules)
         if charity.state is CharityState.SUSPENDED:
             earlier = await self._campaigns.by_fence(charity_id, fence)
             if earlier is None:
@@ -96,12 +97,13 @@ class Campaigns:
         return await self.get_campaign(earlier[0]), True
 
     def _draft(
-        self, request: messages.CreateCampaignRequest, charity_id: UUID, rules: Mapping[str, CurrencyRule]
+        self, request: messages.CreateCampaignRequest, charity: Charity, rules: Mapping[str, CurrencyRule]
     ) -> Campaign:
         now = self._clock.now()
         return Campaign(
-            id=new_id(tenant_id=charity_id),
-            charity_id=charity_id,
+            id=new_id(tenant_id=charity.id),
+            charity_id=charity.id,
+            charity_display_name=charity.display_name,
             display_name=request.display_name,
             description=request.description,
             state=CampaignState.DRAFT,

@@ -16,7 +16,7 @@ from donation_svc.domain.causes import Campaign, CharityState, promised_amount_p
 from donation_svc.domain.donations import Donation, DonationState, Origin, Tally
 from donation_svc.domain.fees import fee_cover
 from donation_svc.domain.payments import LOOK_AGAIN
-from donation_svc.refusals import CampaignNotFound
+from donation_svc.refusals import CampaignNotFound, ModeMismatch
 from donation_svc.service.access import Access
 from donation_svc.service.campaigns import closed_refusal
 from donation_svc.service.charities import SOURCE
@@ -59,6 +59,7 @@ class Promises:
         personal: PersonalData,
         readying: Readying,
         access: Access,
+        payments_live: bool,
         log: EventLog,
         clock: Clock,
         announce: Announce,
@@ -69,6 +70,7 @@ class Promises:
         self._personal = personal
         self._readying = readying
         self._access = access
+        self._payments_live = payments_live
         self._log = log
         self._clock = clock
         self._announce = announce
@@ -78,7 +80,7 @@ class Promises:
 
         Raises:
             InvalidArgument: the amount cannot be taken, or a guest cannot be told from another.
-            CampaignNotFound, CampaignNotOpen, CharitySuspended: nothing is taken.
+            CampaignNotFound, CampaignNotOpen, CharitySuspended, ModeMismatch: nothing is taken.
             IdempotencyKeyReused: the request id was used for other content.
         """
         _demand_own_key(request, caller_identity())
@@ -103,7 +105,7 @@ class Promises:
     async def _record(self, request: CreateDonationRequest) -> tuple[Donation, bool]:
         campaign, charity_state = await self._find(UUID(request.campaign_id))
         fence = make_fence(request, method="CreateDonation", key_field="request_id", tenant_id=str(campaign.charity_id))
-        refusal = _refusal(request, campaign, charity_state)
+        refusal = _refusal(request, campaign, charity_state) or self._mode_refusal(campaign)
         if refusal is None:
             promise = _promise(request, campaign, caller_identity(), now=self._clock.now())
             recorded = await self._database.run(lambda connection: self._insert(connection, promise, request, fence))
@@ -116,6 +118,13 @@ class Promises:
             raise refusal or AssertionError("what is neither new nor known was refused")
         fence.demand_same(earlier[1])
         return earlier[0], True
+
+    def _mode_refusal(self, campaign: Campaign) -> Refusal | None:
+        if campaign.live is self._payments_live:
+            return None
+        words = "this charity is live, and payments are in test mode here"
+        opposite = "this charity is for tests, and payments here move real money"
+        return ModeMismatch(words if campaign.live else opposite, charity_id=campaign.charity_id)
 
     async def _find(self, campaign_id: UUID) -> tuple[Campaign, CharityState]:
         found = await self._campaigns.get_many([campaign_id])

@@ -10,6 +10,9 @@ from donation_svc.domain.causes import Campaign, CampaignState, Charity, Charity
 from donation_svc.domain.donations import Donation, DonationState, Origin, Reversal, Tally
 from mesh.money import Money
 
+# The contract's number.
+MODE_LIVE = 1
+
 
 def charity(row: Any) -> Charity:
     return Charity(
@@ -34,6 +37,8 @@ def campaign(rows: Iterable[Any]) -> Campaign:
         id=first["id"],
         charity_id=first["charity_id"],
         display_name=first["display_name"],
+        charity_display_name=first["charity_display_name"],
+        live=first["charity_mode"] == MODE_LIVE,
         description=first["description"],
         state=CampaignState(first["state"]),
         rules={row["currency"]: _rule(row) for row in listed},

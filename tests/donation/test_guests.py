@@ -32,7 +32,7 @@ async def test_a_guest_needs_a_random_key_and_a_browser_of_his_own(desk: Desk, a
     assert fields_of(await refusal_of(desk.give(weak, **speaking_as(guest())))) == {"request_id"}
     without = await refusal_of(desk.give(promise(appeal.campaign_id), **speaking_as(nobody)))
     assert fields_of(without) == {"cookie giving_client"}
-    assert "open the page once" in without.fields[0].description
+    assert "open the campaign's page once" in without.fields[0].description
     assert fields_of(await refusal_of(desk.give(weak, **speaking_as(nobody)))) == {"request_id", "cookie giving_client"}
     assert (await desk.give(promise(appeal.campaign_id), **speaking_as(guest()))).client_secret
 

@@ -9,6 +9,7 @@ import pytest
 from giving.common.v1.event_pb2 import Event
 from giving.common.v1.money_pb2 import Money
 from giving.common.v1.policy_pb2 import ROLE_INTERNAL
+from giving.donation.v1 import charity_pb2
 from giving.donation.v1 import donation_service_pb2 as messages
 from giving.donation.v1.campaign_service_pb2 import PauseCampaignRequest
 from giving.donation.v1.charity_service_pb2 import SuspendCharityRequest
@@ -310,3 +311,10 @@ async def test_equal_gifts_of_a_known_donor_both_stand_and_the_second_carries_a_
 
     assert (first.possible_duplicate_of, second.possible_duplicate_of) == ("", first.donation_id)
     assert second.donor_id == "0190b4a2-0000-7000-8000-0000000000d7"
+
+
+@pytest.mark.requirement("CAM-0")
+async def test_a_live_charity_takes_no_test_payments(desk: Desk) -> None:
+    live = await open_cause(desk, mode=charity_pb2.Charity.MODE_LIVE)
+    refusal = await refusal_of(desk.give(promise(live.campaign_id)))
+    assert (refusal.reason_name, refusal.metadata["charity_id"]) == ("MODE_MISMATCH", live.charity_id)

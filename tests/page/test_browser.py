@@ -315,3 +315,7 @@ async def test_a_browser_without_cookies_is_told_so(page: Page, context: Browser
     await context.clear_cookies()
     await page.get_by_role("button", name="Give $").click()
     await expect(page.get_by_role("alert")).to_contain_text("does not keep cookies")
+
+
+async def test_the_page_says_who_receives(page: Page):
+    await expect(page.get_by_text("For Food for all")).to_be_visible()

@@ -52,13 +52,16 @@ async function campaignPage(main, configuration, id) {
   const totals = make("section", { class: "panel totals", "aria-label": texts.totalsTitle });
   const place = make("section", { class: "panel giving", "aria-label": texts.giveTitle });
   main.replaceChildren(
-    make("div", { class: "cause" }, heading(1, campaign.display_name), totals, about(campaign)),
+    make("div", { class: "cause" }, heading(1, campaign.display_name), recipient(campaign), totals, about(campaign)),
     place,
   );
   main.dataset.ready = "campaign";
   new Totals({ configuration, campaign, place: totals, speaker: totalSpeaker }).start();
   new Giving({ configuration, campaign, offer, place, speaker: giftSpeaker }).start(back);
 }
+
+/** Nobody should pay somebody without a name. */
+const recipient = ({ charity_display_name: charity }) => (charity ? make("p", { class: "recipient" }, texts.recipient(charity)) : null);
 
 function about({ description }) {
   if (!description) return null;

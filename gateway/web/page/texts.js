@@ -23,6 +23,7 @@ export const texts = {
   loadFailedTitle: "The page could not be loaded",
   tryAgain: "Try again",
 
+  recipient: (charity) => `For ${charity}`,
   raised: "raised",
   goal: (goal, percent) => `${percent} % of the goal of ${goal}`,
   donations: (number) => many(number, "donation", "donations"),
@@ -146,6 +147,7 @@ export const declineOf = (code) => DECLINES[code] ?? DECLINED;
 const REFUSALS = {
   CAMPAIGN_NOT_OPEN: texts.closed,
   CHARITY_SUSPENDED: texts.closed,
+  MODE_MISMATCH: "This campaign cannot take payments here.",
   INTAKE_STOPPED: texts.closed,
   CAMPAIGN_NOT_FOUND: texts.notFoundTitle,
   RATE_LIMITED: "Too many tries in a short time. Wait a little and try again.",

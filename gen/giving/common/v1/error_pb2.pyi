@@ -88,6 +88,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The donation cannot do this in its state."""
     ERROR_REASON_INTAKE_STOPPED: _ErrorReason.ValueType  # 39
     """Intake is switched off for this charity or for all, on purpose: asking again at once is of no use."""
+    ERROR_REASON_MODE_MISMATCH: _ErrorReason.ValueType  # 40
+    """The charity is live and payments are in test mode here, or the reverse: no money could move, or real money would."""
     ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 50
     """No such payment, or not yours."""
     ERROR_REASON_PAYMENT_STATE_CONFLICT: _ErrorReason.ValueType  # 51
@@ -174,6 +176,8 @@ ERROR_REASON_DONATION_STATE_CONFLICT: ErrorReason.ValueType  # 38
 """The donation cannot do this in its state."""
 ERROR_REASON_INTAKE_STOPPED: ErrorReason.ValueType  # 39
 """Intake is switched off for this charity or for all, on purpose: asking again at once is of no use."""
+ERROR_REASON_MODE_MISMATCH: ErrorReason.ValueType  # 40
+"""The charity is live and payments are in test mode here, or the reverse: no money could move, or real money would."""
 ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 50
 """No such payment, or not yours."""
 ERROR_REASON_PAYMENT_STATE_CONFLICT: ErrorReason.ValueType  # 51

@@ -72,6 +72,7 @@ class Campaign(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    CHARITY_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """UUIDv7 in the charity's bucket."""
     charity_id: _builtins.str
@@ -84,6 +85,8 @@ class Campaign(_message.Message):
     """Where it stands."""
     version: _builtins.int
     """Grows with every change."""
+    charity_display_name: _builtins.str
+    """Who receives, as people know it."""
     @_builtins.property
     def currency_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrencyRule]:
         """The currencies it takes, with their bounds; at least one."""
@@ -118,10 +121,11 @@ class Campaign(_message.Message):
         version: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        charity_display_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "charity_id", b"charity_id", "create_time", b"create_time", "currency_rules", b"currency_rules", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "charity_display_name", b"charity_display_name", "charity_id", b"charity_id", "create_time", b"create_time", "currency_rules", b"currency_rules", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -106,7 +106,8 @@ class DonationServiceServicer:
         with the same request id returns the same donation, and the secret when it is there. Without credentials the request
         id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
         Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
-        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
+        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT, a live charity while
+        payments are in test mode, or the reverse, with MODE_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,8 @@ class DonationServiceStub:
     with the same request id returns the same donation, and the secret when it is there. Without credentials the request
     id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
     Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
-    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
+    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT, a live charity while
+    payments are in test mode, or the reverse, with MODE_MISMATCH.
     """
     RecordDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.RecordDonationRequest, _donation_service_pb2.RecordDonationResponse]
     """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
@@ -99,7 +100,8 @@ class DonationServiceAsyncStub(DonationServiceStub):
     with the same request id returns the same donation, and the secret when it is there. Without credentials the request
     id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
     Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
-    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
+    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT, a live charity while
+    payments are in test mode, or the reverse, with MODE_MISMATCH.
     """
     RecordDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.RecordDonationRequest, _donation_service_pb2.RecordDonationResponse]  # type: ignore[assignment]
     """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
@@ -161,7 +163,8 @@ class DonationServiceServicer:
         with the same request id returns the same donation, and the secret when it is there. Without credentials the request
         id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
         Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
-        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT.
+        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT, a live charity while
+        payments are in test mode, or the reverse, with MODE_MISMATCH.
         """
 
     def RecordDonation(
