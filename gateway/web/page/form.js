@@ -187,8 +187,8 @@ export class Form {
     if (!preset) this.choose(null);
     Object.assign(this.cover, { checked: body.cover_fee });
     Object.assign(this.anonymous, { checked: body.anonymous });
-    const texted = { name: body.donor_name, email: body.donor_email, message: body.message };
-    for (const [name, value] of Object.entries(texted)) this[name].value = value ?? "";
+    const words = { name: body.donor_name, email: body.donor_email, message: body.message };
+    for (const [name, value] of Object.entries(words)) this[name].value = value ?? "";
     this.refresh();
   }
 }

@@ -37,8 +37,9 @@ export class Giving {
     if (!this.configuration.publishable_key) return show(this.place, make("p", { class: "notice" }, texts.noPayments));
     if (!this.offer) return show(this.place, make("p", { class: "notice" }, texts.closed));
     this.form ??= new Form({ ...this, onGive: (body) => this.give(body) });
+    show(this.place, this.form.element);
     if (draft) this.form.fill(draft);
-    return show(this.place, this.form.element);
+    return undefined;
   }
 
   /** A donor's click. While a gift is under way another click is the same gift. */

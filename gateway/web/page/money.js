@@ -65,10 +65,10 @@ function signsOf(code) {
   const signs = ["symbol", "narrowSymbol"].map((currencyDisplay) =>
     part(new Intl.NumberFormat(undefined, { style: "currency", currency: code, currencyDisplay }), "currency"),
   );
-  return [code, ...signs].map((sign) => sign.toUpperCase());
+  return [code, ...signs].map((sign) => sign.replace(/\s/g, " ").toUpperCase());
 }
 
-const decimalMark = () => part(new Intl.NumberFormat(), "decimal");
+const decimalMark = () => (part(new Intl.NumberFormat(), "decimal") === "," ? "," : ".");
 
 const part = (formatter, type) => formatter.formatToParts(0.5).find((found) => found.type === type)?.value ?? "";
 
