@@ -213,8 +213,29 @@ async def test_every_currencys_amounts_are_written_and_read_exactly(sums: Page):
 @pytest.mark.requirement("PAY-10")
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "$", "1e3", "+1", "-1", "0x10", "١٢", "1 00", "1.2.3", ".5", "NaN", "9" * 16]
-    + ["1.005", "0,500", "1,00,000", "1,000,00", "1.000,000", "€7", "$7$", "1,000 200"],
+    [
+        "",
+        " ",
+        "$",
+        "1e3",
+        "+1",
+        "-1",
+        "0x10",
+        "١٢",
+        "1 00",
+        "1.2.3",
+        ".5",
+        "NaN",
+        "9" * 16,
+        "1.005",
+        "0,500",
+        "1,00,000",
+        "1,000,00",
+        "1.000,000",
+        "€7",
+        "$7$",
+        "1,000 200",
+    ],
 )
 async def test_what_is_no_amount_is_not_taken_for_one(sums: Page, text: str):
     read = """async (text) => (await import("/page/money.js")).parse(text, { code: "USD", exponent: 2 })"""
@@ -224,8 +245,18 @@ async def test_what_is_no_amount_is_not_taken_for_one(sums: Page, text: str):
 @pytest.mark.requirement("PAY-10")
 @pytest.mark.parametrize(
     ("text", "cents"),
-    [("$7", 700), ("7 $", 700), ("usd 12.5", 1250), ("1,000", 100_000), ("1.000,00", 100_000), ("1,234.56", 123_456)]
-    + [("1.000.000", 100_000_000), ("1 000,5", 100_050), ("1’000.50", 100_050), ("12.", 1200)],
+    [
+        ("$7", 700),
+        ("7 $", 700),
+        ("usd 12.5", 1250),
+        ("1,000", 100_000),
+        ("1.000,00", 100_000),
+        ("1,234.56", 123_456),
+        ("1.000.000", 100_000_000),
+        ("1 000,5", 100_050),
+        ("1\u2019000.50", 100_050),
+        ("12.", 1200),
+    ],
 )
 async def test_an_amount_may_be_written_as_people_write_amounts(sums: Page, text: str, cents: int):
     read = """async (text) => String((await import("/page/money.js")).parse(text, { code: "USD", exponent: 2 }))"""
