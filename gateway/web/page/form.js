@@ -46,7 +46,8 @@ export class Form {
     const { optional } = texts;
     const hint = this.configuration.sends_receipts ? texts.emailReceipt : texts.emailPrivate;
     this.name = make("input", { type: "text", autocomplete: "name", maxlength: "200" });
-    this.email = make("input", { type: "email", autocomplete: "email", maxlength: "254", onchange: () => this.checkEmail() });
+    this.email = make("input", { type: "email", autocomplete: "email", maxlength: "254" });
+    this.onLeaving(this.email, () => this.checkEmail());
     this.message = make("textarea", { rows: "2", maxlength: "500" });
     this.anonymous = make("input", { type: "checkbox", id: "anonymous" });
     return make(
@@ -58,6 +59,11 @@ export class Form {
       field({ id: "message", label: texts.message, control: this.message, hint: texts.messageHint, optional }),
       make("div", { class: "check" }, this.anonymous, make("label", { for: "anonymous" }, texts.anonymous)),
     );
+  }
+
+  /** Not on the way to the button: a message that pushed it from under the pointer would swallow the click, which checks. */
+  onLeaving(control, check) {
+    control.addEventListener("blur", ({ relatedTarget }) => relatedTarget === this.button || check());
   }
 
   setCurrency(code) {
@@ -75,7 +81,7 @@ export class Form {
     );
     this.other = make("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "24" });
     this.other.addEventListener("input", () => this.choose(null));
-    this.other.addEventListener("change", () => this.other.value.trim() && this.checkAmount());
+    this.onLeaving(this.other, () => this.other.value.trim() && this.checkAmount());
     const [low, high] = [this.bounds.minimum, this.bounds.maximum].map((bound) => format(bound, this.currency, { short: true }));
     const { code } = this.currency;
     const label = presets.length ? texts.otherLabel(code) : texts.amountIn(code);
