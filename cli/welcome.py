@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 from cli.processes import Ports
 from cli.stripe import Stripe
 
-# Only sh, curl and sed: whoever reads this may have installed nothing yet. Each block runs as printed, in this order.
+# Only sh, curl and sed, and for fresh numbers the Python that runs all this: whoever reads this may have installed nothing
+# else yet. Each block runs as printed, in this order, as often as one likes.
 _TEXT = r"""
 Everything is healthy.
 
@@ -54,8 +54,9 @@ Ctrl-C here stops everything.
 # Whoever gives there is a guest: known by a random cookie, and let in again by the token of his one donation.
 _PAYING = r"""A donor gives $10 on that page with a test card; by hand, what his browser does:
 
+  fresh() {{ python3 -c 'import uuid; print(uuid.uuid4())'; }}
   PROMISE=$(curl -sS {rest}/v1/donations \
-    -b giving_client={client_id} -H 'Idempotency-Key: {request_id}' \
+    -b giving_client=$(fresh) -H "Idempotency-Key: $(fresh)" \
     -H 'Content-Type: application/json' \
     -d '{{"campaign_id": "'$CAMPAIGN'", "amount": {{"minor_units": "1000", "currency": "USD"}}}}')
   DONATION=$(echo "$PROMISE" | field donation_id)
@@ -82,6 +83,6 @@ def text(*, ports: Ports, token: str, ports_file: Path, stripe: Stripe) -> str:
         stripe=f"sandbox at {stripe.sandbox_url}" if stripe.sandbox_url else "the real one, with STRIPE_API_KEY",
         token=token,
         ports_file=ports_file,
-        paying=_PAYING.format(client_id=uuid.uuid4(), request_id=uuid.uuid4(), **places) if stripe.sandbox_url else "",
+        paying=_PAYING.format(**places) if stripe.sandbox_url else "",
         **places,
     )

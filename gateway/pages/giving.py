@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from http import HTTPStatus
 from importlib import resources
 
 from gateway.config import GatewaySettings
@@ -19,6 +21,7 @@ _KINDS = {
 }
 # A shared cache that kept this answer would give the same number to several browsers.
 _CACHING = b"private, no-cache"
+_CAMPAIGN_PATH = re.compile(rb"/c/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _STRIPE_SCRIPTS = ("https://js.stripe.com", "https://*.js.stripe.com")
 
 
@@ -31,7 +34,18 @@ def giving_pages(settings: GatewaySettings) -> dict[bytes, Page]:
     files = [(name, kind) for file in folder.iterdir() if (kind := _kind(name := file.name))]
     parts = {b"/page/" + name.encode(): fixed((folder / name).read_bytes(), kind) for name, kind in files}
     configuration = fixed(to_json(_configuration(settings)), b"application/json")
-    return {b"/": shell, b"/c/{campaign_id}": shell, b"/page.json": configuration, **parts}
+    return {b"/": shell, b"/c/{campaign_id}": _campaigns(shell), b"/page.json": configuration, **parts}
+
+
+def _campaigns(shell: Page) -> Page:
+    """The same page for every campaign; where the address can be none's, programs are told so by the status too."""
+
+    async def campaign(exchange: Exchange) -> Answer:
+        answer = await shell(exchange)
+        known = _CAMPAIGN_PATH.fullmatch(exchange.path)
+        return answer if known or answer.status != HTTPStatus.OK else replace(answer, status=HTTPStatus.NOT_FOUND)
+
+    return campaign
 
 
 def _introduced(page: Page) -> Page:

@@ -31,6 +31,7 @@ _FEE_FIXED = {"chf": 30, "dkk": 180, "gbp": 20, "jpy": 30, "kwd": 90, "mxn": 300
 _FEE_FIXED_ELSEWHERE = 30
 _FEE_PER_MILLE = 29
 _DISPUTE_FEE = 1500
+_SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 
 
 class Fee(NamedTuple):
@@ -70,12 +71,21 @@ def _check_bounds(amount: int, code: str, param: str) -> None:
 
 def shown(amount: int, code: str) -> str:
     """As in Stripe's messages: $10.00 usd."""
-    sign = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}.get(code, "")
+    return f"{_SIGNS.get(code, '')}{_decimal(amount, code)} {code}"
+
+
+def for_people(amount: int, code: str) -> str:
+    """With its currency said once: $10.00, or 10.00 CHF where the sandbox knows no sign."""
+    sign = _SIGNS.get(code)
+    return f"{sign}{_decimal(amount, code)}" if sign else f"{_decimal(amount, code)} {code.upper()}"
+
+
+def _decimal(amount: int, code: str) -> str:
     if code in ZERO_DECIMAL:
-        return f"{sign}{amount:,} {code}"
+        return f"{amount:,}"
     decimals = 3 if code in THREE_DECIMAL else 2
     whole, rest = divmod(amount, 10**decimals)
-    return f"{sign}{whole:,}.{rest:0{decimals}} {code}"
+    return f"{whole:,}.{rest:0{decimals}}"
 
 
 def charge_fee(amount: int, code: str) -> Fee:

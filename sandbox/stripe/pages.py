@@ -36,7 +36,8 @@ _PAGE = """<!doctype html>
 </main>
 </html>
 """
-_ASK = """<p>Your bank asks whether you pay <strong>{amount}</strong>. This is a sandbox: no bank is involved.</p>
+_ASK = """<p>Your bank asks whether you pay <strong>{amount}</strong>. This is a sandbox: no bank is involved.
+Then you come back to the shop automatically.</p>
 <form method="post">
 <button name="outcome" value="complete" autofocus>Complete authentication</button>
 <button name="outcome" value="fail">Fail authentication</button>
@@ -60,7 +61,7 @@ def routes(engine: Engine) -> list[Route]:
             return _page("<p>There is no such authentication.</p>", status=404)
         if intent["status"] != "requires_action":
             return _back(intent)
-        return _page(_ASK.format(amount=escape(money.shown(intent["amount"], intent["currency"]))))
+        return _page(_ASK.format(amount=escape(money.for_people(intent["amount"], intent["currency"]))))
 
     async def answer(request: Request) -> Response:
         form = dict(parse_qsl((await request.body()).decode()))

@@ -81,6 +81,14 @@ async def test_nothing_else_is_served(rest, path):
         assert answer.status == 404
 
 
+async def test_an_address_that_can_be_no_campaigns_is_not_found_and_still_the_page(rest):
+    async with rest.get("/c/nonsense") as answer:
+        assert (answer.status, answer.content_type) == (404, "text/html")
+        assert "/page/page.js" in await answer.text()
+    async with rest.get(f"/c/{CAMPAIGN_ID.upper()}") as answer:
+        assert answer.status == 200
+
+
 async def test_campaigns_do_not_become_labels_of_metrics(rest):
     labels = {"method": "GET", "route": "/c/{campaign_id}", "status": "200"}
     before = REGISTRY.get_sample_value("http_requests_total", labels) or 0

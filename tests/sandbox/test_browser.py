@@ -93,7 +93,8 @@ async def test_the_banks_page_leads_back_with_its_verdict(
     assert (asked["status"], asked["next_action"]["redirect_to_url"]["return_url"]) == ("requires_action", RETURN)
     async with browser.get(urlsplit(page).path) as shown:
         text = await shown.text()
-    assert "$25.00" in text
+    assert "<strong>$25.00</strong>" in text
+    assert "back to the shop" in text
     assert all(f">{words} authentication</button>" in text for words in ("Complete", "Fail"))
     assert "<script" not in text
     for _ in range(2):  # also for whoever clicks twice

@@ -37,14 +37,14 @@ export async function ask(path, { method = "GET", body, key, token, signal } = {
   throw new Refused(answer.status, document, 1000 * Number(answer.headers.get("Retry-After") ?? 0));
 }
 
-/** The same request until its outcome is known: with its key a repeat changes nothing. `onWait` hears of each wait. */
+/** The same request until its outcome is known: with its key a repeat changes nothing. `onWait` hears before each wait what was wrong. */
 export async function insist(path, options, onWait = () => {}) {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await ask(path, options);
     } catch (error) {
       if (!isOpen(error) || attempt === TRIES_MAX) throw error;
-      onWait(attempt);
+      onWait(error);
       await pause(backoff(attempt, error.retryAfterMs), options.signal);
     }
   }
@@ -52,6 +52,9 @@ export async function insist(path, options, onWait = () => {}) {
 
 /** Whether an error leaves the outcome open. */
 export const isOpen = (error) => error instanceof Lost || (error instanceof Refused && error.open);
+
+/** Whether an error says that our server could not be reached, or did not answer as itself. */
+export const isUnreachable = (error) => error instanceof Lost || [502, 503, 504].includes(error.status);
 
 /** How long to wait before the next try: doubled each time, spread, never shorter than was asked for. */
 export function backoff(attempt, atLeastMs = 0) {

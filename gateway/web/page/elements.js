@@ -1,7 +1,7 @@
 // Paying with Stripe's own form: card data goes from the donor's browser to Stripe and never touches us.
 
 import { make } from "./dom.js";
-import { codeOf, intentOutcome } from "./sandbox.js";
+import { declineBy, intentOutcome } from "./sandbox.js";
 import { texts } from "./texts.js";
 
 // Stripe demands that its script comes from its own address.
@@ -20,7 +20,12 @@ export class StripeCard {
     this.elements = this.stripe.elements({ clientSecret: secret });
     const box = make("div", {});
     place.replaceChildren(box);
-    this.elements.create("payment").mount(box);
+    this.form = this.elements.create("payment");
+    this.form.mount(box);
+  }
+
+  focus() {
+    this.form?.focus();
   }
 
   async confirm(secret, returnUrl) {
@@ -36,7 +41,7 @@ export class StripeCard {
     if (!error) return intentOutcome(paymentIntent);
     if (error.code === "payment_intent_unexpected_state") return { kind: "stale" };
     if (error.type === "validation_error") return { kind: "incomplete" };
-    return error.type === "card_error" || error.payment_intent ? { kind: "declined", code: codeOf(error) } : { kind: "lost" };
+    return error.type === "card_error" || error.payment_intent ? declineBy(error) : { kind: "lost" };
   }
 }
 

@@ -1,7 +1,7 @@
 // The form on which a donor says what he gives.
 
 import { field, heading, make, mark } from "./dom.js";
-import { currencyOf, decimal, feeCover, format, mainFirst, parse, problemOf } from "./money.js";
+import { currencyOf, feeCover, format, mainFirst, parse, problemOf, written } from "./money.js";
 import { texts } from "./texts.js";
 
 // Where the service's names of fields are shown.
@@ -17,6 +17,7 @@ export class Form {
 
   build() {
     this.alert = make("div", { class: "alert", role: "alert", hidden: true });
+    this.legend = make("legend", {});
     this.amounts = make("div", { class: "amounts" });
     this.cover = make("input", { type: "checkbox", id: "cover", onchange: () => this.refresh() });
     this.coverText = make("label", { for: "cover" });
@@ -24,11 +25,11 @@ export class Form {
     this.button = make("button", { type: "submit", class: "primary" });
     return make(
       "form",
-      { novalidate: true, onsubmit: (event) => this.submit(event) },
+      { novalidate: true, onsubmit: (event) => this.submit(event), oninput: (event) => this.correct(event.target) },
       heading(2, texts.giveTitle),
       this.alert,
       this.currencyField(),
-      make("fieldset", {}, make("legend", {}, texts.amount), this.amounts, this.coverRow),
+      make("fieldset", {}, this.legend, this.amounts, this.coverRow),
       this.personFields(),
       this.button,
     );
@@ -46,17 +47,23 @@ export class Form {
     const hint = this.configuration.sends_receipts ? texts.emailReceipt : texts.emailPrivate;
     this.name = make("input", { type: "text", autocomplete: "name", maxlength: "200" });
     this.email = make("input", { type: "email", autocomplete: "email", maxlength: "254" });
+    this.onLeaving(this.email, () => this.checkEmail());
     this.message = make("textarea", { rows: "2", maxlength: "500" });
     this.anonymous = make("input", { type: "checkbox", id: "anonymous" });
     return make(
       "fieldset",
       {},
       make("legend", {}, texts.aboutYou),
-      field({ id: "name", label: texts.name, control: this.name, optional }),
+      field({ id: "name", label: texts.name, control: this.name, hint: texts.seenByCharity, optional }),
       field({ id: "email", label: texts.email, control: this.email, hint, optional }),
       field({ id: "message", label: texts.message, control: this.message, hint: texts.messageHint, optional }),
       make("div", { class: "check" }, this.anonymous, make("label", { for: "anonymous" }, texts.anonymous)),
     );
+  }
+
+  /** Not on the way to the button: a message that pushed it from under the pointer would swallow the click, which checks. */
+  onLeaving(control, check) {
+    control.addEventListener("blur", ({ relatedTarget }) => relatedTarget === this.button || check());
   }
 
   setCurrency(code) {
@@ -72,13 +79,17 @@ export class Form {
     const radios = presets.map(({ minor_units: minorUnits }, place) =>
       this.radio(minorUnits, format(BigInt(minorUnits), this.currency, { short: true }), place === 0),
     );
-    this.other = make("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "16" });
+    this.other = make("input", { type: "text", inputmode: "decimal", autocomplete: "off", maxlength: "24" });
     this.other.addEventListener("input", () => this.choose(null));
+    this.onLeaving(this.other, () => this.other.value.trim() && this.checkAmount());
     const [low, high] = [this.bounds.minimum, this.bounds.maximum].map((bound) => format(bound, this.currency, { short: true }));
-    this.amounts.replaceChildren(
-      make("div", { class: "presets" }, radios),
-      field({ id: "other", label: texts.otherLabel(this.currency.code), control: this.other, hint: texts.bounds(low, high) }),
-    );
+    const { code } = this.currency;
+    const label = presets.length ? texts.otherLabel(code) : texts.amountIn(code);
+    const other = field({ id: "other", label, control: this.other, hint: texts.bounds(low, high) });
+    // Without presets the legend says what the label says.
+    this.legend.textContent = presets.length ? texts.amount : label;
+    if (!presets.length) other.querySelector("label").classList.add("unseen");
+    this.amounts.replaceChildren(make("div", { class: "presets" }, radios), other);
   }
 
   radio(value, text, checked) {
@@ -106,11 +117,16 @@ export class Form {
     const gift = this.gift();
     const problem = problemOf(gift, this.bounds, this.currency);
     const cover = problem || !this.rule ? 0n : feeCover(gift, this.rule, this.currency);
-    this.coverRow.hidden = !problem && !cover;
-    this.cover.disabled = Boolean(problem);
-    this.coverText.textContent = problem ? texts.choose : texts.cover(format(cover, this.currency), format(gift, this.currency));
+    this.coverRow.hidden = !cover;
+    if (cover) this.coverText.textContent = texts.cover(format(cover, this.currency), format(gift, this.currency));
     const total = problem ? null : gift + (this.cover.checked ? cover : 0n);
     this.button.textContent = total ? texts.give(format(total, this.currency)) : texts.giveTitle;
+  }
+
+  /** A field that is written in is not wrong any more, until it is looked at again; nor is the form, once no field is. */
+  correct(control) {
+    if (control.hasAttribute("aria-invalid")) mark(control, null);
+    if (!this.element.querySelector("[aria-invalid]")) this.tell();
   }
 
   submit(event) {
@@ -167,17 +183,18 @@ export class Form {
     }
   }
 
-  /** Puts back what the donor had written before a reload. */
+  /** Puts back what the donor had written before a reload; his address is not always kept. */
   fill(body) {
     if (this.select) this.select.value = body.amount.currency;
     this.setCurrency(body.amount.currency);
     const preset = this.amounts.querySelector(`#amount-${body.amount.minor_units}`);
     if (preset) preset.checked = true;
-    else this.other.value = decimal(BigInt(body.amount.minor_units), this.currency);
+    else this.other.value = written(BigInt(body.amount.minor_units), this.currency);
     if (!preset) this.choose(null);
     Object.assign(this.cover, { checked: body.cover_fee });
     Object.assign(this.anonymous, { checked: body.anonymous });
-    for (const [name, value] of [["name", body.donor_name], ["email", body.donor_email], ["message", body.message]]) this[name].value = value;
+    const words = { name: body.donor_name, email: body.donor_email, message: body.message };
+    for (const [name, value] of Object.entries(words)) this[name].value = value ?? "";
     this.refresh();
   }
 }

@@ -1,6 +1,6 @@
 // One gift's way: form, preparing, paying, waiting, end. A reload at any point goes on with the same gift.
 
-import { ask, backoff, insist, isOpen, pause, Refused } from "./api.js";
+import { ask, backoff, insist, isOpen, isUnreachable, pause, Refused } from "./api.js";
 import { make, show } from "./dom.js";
 import { follow } from "./follow.js";
 import { Form } from "./form.js";
@@ -30,12 +30,16 @@ export class Giving {
     return cameBack ? this.tellElsewhere() : this.showForm();
   }
 
-  showForm() {
+  /** `draft`: what the donor had written, where the form is a new one. */
+  showForm(draft = null) {
     this.shown = "form";
+    this.announce("");
     if (!this.configuration.publishable_key) return show(this.place, make("p", { class: "notice" }, texts.noPayments));
     if (!this.offer) return show(this.place, make("p", { class: "notice" }, texts.closed));
     this.form ??= new Form({ ...this, onGive: (body) => this.give(body) });
-    return show(this.place, this.form.element);
+    show(this.place, this.form.element);
+    if (draft) this.form.fill(draft);
+    return undefined;
   }
 
   /** A donor's click. While a gift is under way another click is the same gift. */
@@ -47,7 +51,8 @@ export class Giving {
 
   /** Asks for the donation until the donor can go on with it. */
   async prepare() {
-    this.say({ view: "preparing", title: texts.preparingTitle, lines: [texts.loading], busy: true });
+    const title = this.intent.donationId ? texts.resumingTitle : texts.preparingTitle;
+    this.say({ view: "preparing", title, lines: [texts.loading], busy: true });
     try {
       for (let attempt = 1; attempt <= PREPARING_TRIES_MAX; attempt += 1) {
         if (await this.isReady()) return;
@@ -76,7 +81,7 @@ export class Giving {
   /** The promise, with the same key each time; once it has been ready, the donation as it stands. */
   promise() {
     const { body, requestId: key, donationId, token } = this.intent;
-    const onWait = () => this.tellSlow();
+    const onWait = (error) => (isUnreachable(error) ? this.tellUnreachable() : this.tellSlow());
     if (body) return insist("/v1/donations", { method: "POST", body, key }, onWait);
     return insist(`/v1/donations/${donationId}?include_client_secret=true`, { token }, onWait);
   }
@@ -110,7 +115,7 @@ export class Giving {
     if (standing === "waiting") this.paying.tellFailure(this.donation);
     if (standing === this.shown) return;
     if (standing === "waiting") this.paying.show();
-    else if (standing === "processing") this.tellProcessing();
+    else if (["processing", "unsure"].includes(standing)) this.tellUnderWay(standing);
     else if (standing === "preparing") this.tellSlow();
     else this.tellEnd(standing);
     this.shown = standing;
@@ -121,8 +126,10 @@ export class Giving {
     const sendsReceipt = configuration.sends_receipts && this.intent.hasEmail;
     const amounts = amountsOf(donation, configuration);
     const onAgain = () => this.startOver({ fresh: true });
-    this.speaker.textContent = texts[`${standing}Title`];
-    show(this.place, ending({ standing, donation, amounts, campaign, sendsReceipt, onAgain }));
+    // What the donor wrote need not be kept any longer.
+    const { declined } = this.intent.update({ draft: null });
+    this.announce(texts[`${standing}Title`]);
+    show(this.place, ending({ standing, donation, amounts, campaign, sendsReceipt, declines: declined.length, onAgain }));
   }
 
   /** Asks how the donation stands now; whether it is over. */
@@ -133,22 +140,35 @@ export class Giving {
     return isOver(standingOf(donation, this.intent));
   }
 
-  tellProcessing() {
-    this.say({ view: "processing", title: texts.processingTitle, lines: [texts.processing], busy: true });
+  /** Nothing to do but wait: only what the provider has said is told of the payment. */
+  tellUnderWay(view) {
+    const title = texts[`${view}Title`];
+    const line = view === "unsure" ? texts.unsure : { succeeded: texts.arriving, redirected: texts.toBank }[this.intent.step];
+    const lines = [line ?? texts.processing];
+    this.say({ view, title, lines, busy: true });
     clearTimeout(this.patience);
     this.patience = setTimeout(() => {
-      const lines = [texts.processing, texts.processingLong];
-      if (this.shown === "processing") this.say({ view: "processing", title: texts.processingTitle, lines, busy: true });
+      if (this.shown === view) this.say({ view, title, lines: [...lines, texts.processingLong], busy: true });
     }, LONG_MS);
+  }
+
+  /** Our own server does not answer. That nothing was charged is only sure before the donor has paid. */
+  tellUnreachable() {
+    const line = this.intent.step === "ready" ? texts.unreachable : texts.unreachableUnsure;
+    this.say({ view: "unreachable", title: texts.unreachableTitle, lines: [line], busy: true });
   }
 
   tellSlow() {
     this.say({ view: "preparing", title: texts.preparingTitle, lines: [texts.preparing, texts.preparingLong], busy: true });
   }
 
-  tellStuck(line) {
+  tellStuck(line, title = texts.stuckTitle) {
     const button = { text: texts.tryAgain, onclick: () => this.prepare() };
-    this.say({ view: "stuck", title: texts.stuckTitle, lines: [line], button });
+    this.say({ view: "stuck", title, lines: [line], button });
+  }
+
+  tellUnreached() {
+    this.tellStuck(this.intent?.step === "ready" ? texts.unreached : texts.unreachedUnsure, texts.unreachedTitle);
   }
 
   tellElsewhere() {
@@ -158,7 +178,7 @@ export class Giving {
 
   /** An outcome that is open keeps the gift; a refusal ends it, because nothing was made. */
   tellRefused(error) {
-    if (isOpen(error)) return this.tellStuck(texts.offline);
+    if (isOpen(error)) return this.tellUnreached();
     if (!(error instanceof Refused)) throw error;
     const { body } = this.intent ?? {};
     this.startOver();
@@ -173,14 +193,21 @@ export class Giving {
   /** Leaves this gift: what nobody pays expires by itself. */
   startOver({ fresh = false } = {}) {
     this.listening?.abort();
+    const draft = fresh || this.form ? null : this.intent?.draft;
     this.intent?.forget();
     Object.assign(this, { intent: null, donation: null, form: fresh ? null : this.form });
-    this.showForm();
+    this.showForm(draft);
+  }
+
+  /** Says where the gift stands to those who do not see the view, and in the window's title. */
+  announce(title) {
+    this.speaker.textContent = title;
+    document.title = [title, this.campaign.display_name, texts.site].filter(Boolean).join(" – ");
   }
 
   say(words) {
     this.shown = words.view;
-    this.speaker.textContent = words.title;
+    this.announce(words.title);
     show(this.place, notice(words));
   }
 }

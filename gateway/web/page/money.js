@@ -14,6 +14,9 @@ export function decimal(minorUnits, { exponent }) {
   return exponent ? `${sign}${whole}.${digits.slice(-exponent)}` : `${sign}${whole}`;
 }
 
+/** As this language's people type it, so that `parse` takes it in one way only. */
+export const written = (minorUnits, currency) => decimal(minorUnits, currency).replace(".", decimalMark());
+
 /** As people read it, in their own language; without decimals where `short` and there are none to show. */
 export function format(minorUnits, currency, { short = false } = {}) {
   const whole = minorUnits % 10n ** BigInt(currency.exponent) === 0n;
@@ -23,12 +26,51 @@ export function format(minorUnits, currency, { short = false } = {}) {
   return new Intl.NumberFormat(undefined, options).format(decimal(minorUnits, currency));
 }
 
-/** What a person typed, in minor units; null where it is no amount of the currency. Point and comma both part decimals. */
-export function parse(text, { exponent }) {
-  const found = /^([0-9]{1,15})(?:[.,]([0-9]*))?$/.exec(text.trim());
-  if (!found || (found[2] ?? "").length > exponent) return null;
-  return BigInt(found[1] + (found[2] ?? "").padEnd(exponent, "0"));
+/**
+ * What a person typed, in minor units; null where it is no amount of the currency or could be meant in two ways. What the
+ * page prints is understood: the currency's sign and the separators of any language. The last point or comma parts the
+ * decimals where as many follow as the currency may have; all others must part groups of three.
+ */
+export function parse(text, currency) {
+  const bare = withoutSign(text.replace(/\s/g, " ").replaceAll("’", "'").trim(), currency);
+  const [, whole, mark, rest] = /^(.*?)(?:([.,])(\d*))?$/.exec(bare);
+  if (!mark) return units(whole, "", currency);
+  const alone = /^\d+$/.test(whole);
+  // "1.005" may be a thousand and five, or one and too many decimals: this language's decimal mark parts no groups.
+  if (rest.length > currency.exponent) return alone && mark === decimalMark() ? null : units(bare, "", currency);
+  // "1,000" with three decimals may be one or a thousand: this language's group mark parts no decimals.
+  if (alone && mark !== decimalMark() && GROUPED.test(bare)) return null;
+  return whole.includes(mark) ? null : units(whole, rest, currency);
 }
+
+const GROUPED = /^[1-9]\d{0,2}(?:([., '])\d{3})(?:\1\d{3})*$/;
+const DIGITS_MAX = 15;
+
+/** Digits, grouped or not, with their decimals. */
+function units(whole, decimals, { exponent }) {
+  const digits = whole.replace(/\D/g, "");
+  if (digits.length > DIGITS_MAX || !(/^\d+$/.test(whole) || GROUPED.test(whole))) return null;
+  return BigInt(digits + decimals.padEnd(exponent, "0"));
+}
+
+/** The text without this currency's sign or code, which stand at its start or end; another currency's stay. */
+function withoutSign(text, { code }) {
+  const large = text.toUpperCase();
+  const sign = signsOf(code).find((name) => large.startsWith(name) || large.endsWith(name));
+  if (!sign) return text;
+  return (large.startsWith(sign) ? text.slice(sign.length) : text.slice(0, -sign.length)).trim();
+}
+
+function signsOf(code) {
+  const signs = ["symbol", "narrowSymbol"].map((currencyDisplay) =>
+    part(new Intl.NumberFormat(undefined, { style: "currency", currency: code, currencyDisplay }), "currency"),
+  );
+  return [code, ...signs].map((sign) => sign.replace(/\s/g, " ").toUpperCase());
+}
+
+const decimalMark = () => (part(new Intl.NumberFormat(), "decimal") === "," ? "," : ".");
+
+const part = (formatter, type) => formatter.formatToParts(0.5).find((found) => found.type === type)?.value ?? "";
 
 /** What is wrong with an amount, as a name of one of the texts; null where it may be given. */
 export function problemOf(minorUnits, { minimum, maximum }, currency) {

@@ -47,7 +47,6 @@ async function campaignPage(main, configuration, id) {
   const back = cameBack();
   const path = `/v1/campaigns/${encodeURIComponent(id)}`;
   const [{ campaign }, offer] = await Promise.all([ask(path), offerOf(path)]);
-  document.title = `${campaign.display_name} – ${texts.site}`;
   const [totalSpeaker, giftSpeaker] = frame(main, configuration);
   const totals = make("section", { class: "panel totals", "aria-label": texts.totalsTitle });
   const place = make("section", { class: "panel giving", "aria-label": texts.giveTitle });
@@ -73,8 +72,9 @@ function failure(main, error) {
   const missing = error.status === 404 || error.status === 400;
   const lead = missing ? texts.notFoundLead : texts.offline;
   const title = missing ? texts.notFoundTitle : texts.loadFailedTitle;
+  const home = make("p", {}, make("a", { href: "/" }, texts.toStart));
   const again = make("button", { type: "button", class: "primary", onclick: () => location.reload() }, texts.tryAgain);
-  main.replaceChildren(make("section", { class: "panel lone" }, heading(1, title), make("p", {}, lead), missing ? null : again));
+  main.replaceChildren(make("section", { class: "panel lone" }, heading(1, title), make("p", {}, lead), missing ? home : again));
   main.dataset.ready = "failure";
   if (!missing && !isOpen(error)) throw error;
 }

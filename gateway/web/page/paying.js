@@ -3,11 +3,13 @@
 import { make, show } from "./dom.js";
 import { StripeCard } from "./elements.js";
 import { SandboxCard } from "./sandbox.js";
-import { declineOf, texts } from "./texts.js";
+import { adviceOf, declineOf, texts } from "./texts.js";
 import { amountsOf, payment } from "./views.js";
 
 // Time for the provider's own message about a payment whose answer got lost.
 const HEAR_MS = 6_000;
+// The service closes a payment after this many declined charges.
+const DECLINES_MAX = 3;
 
 export class Paying {
   constructor(giving) {
@@ -15,6 +17,7 @@ export class Paying {
     const { configuration } = giving;
     this.card = configuration.stripe_base ? new SandboxCard(configuration) : new StripeCard(configuration);
     this.alert = make("div", { class: "alert", role: "alert", hidden: true });
+    this.title = texts.payTitle;
     this.busy = false;
   }
 
@@ -35,6 +38,7 @@ export class Paying {
     const onPay = (event) => (event.preventDefault(), this.pay());
     const amounts = amountsOf(donation, configuration);
     show(place, payment({ donation, amounts, alert: this.alert, card, onPay, onChange: () => this.busy || this.giving.startOver() }));
+    this.giving.announce(this.title);
     this.card.mount(card, this.secret).catch((error) => this.tell(error.message));
   }
 
@@ -43,6 +47,7 @@ export class Paying {
     if (this.busy) return;
     this.setBusy(true);
     this.tell();
+    this.giving.announce(texts.processingTitle);
     this.intent.update({ step: "confirming", seen: this.giving.donation.version });
     const returnUrl = `${location.origin}/c/${this.giving.campaign.campaign_id}`;
     const outcome = await this.card.confirm(this.secret, returnUrl).catch(() => ({ kind: "lost" }));
@@ -54,8 +59,8 @@ export class Paying {
     const ways = {
       succeeded: () => this.step("succeeded"),
       processing: () => this.step("processing"),
-      declined: () => this.retry(declineOf(outcome.code), texts.tryAnother),
-      incomplete: () => this.retry(),
+      declined: () => this.decline(outcome),
+      incomplete: () => (this.retry(), this.giving.announce(texts.payTitle)),
       redirect: () => this.leave(outcome.url),
     };
     await (ways[outcome.kind] ?? (() => this.clear()))();
@@ -75,7 +80,7 @@ export class Paying {
     const outcome = await this.look();
     if (outcome.kind === "redirect") return this.retry(texts.unfinished);
     if (["succeeded", "processing", "declined"].includes(outcome.kind)) return this.take(outcome);
-    if (outcome.kind === "stale") return this.step("processing");
+    if (outcome.kind === "stale") return this.step("stale");
     await new Promise((resolve) => setTimeout(resolve, HEAR_MS));
     if (this.intent?.step !== "confirming") return undefined;
     // Only the provider itself may say that nothing was charged; as long as it cannot be asked, it is asked again.
@@ -103,12 +108,26 @@ export class Paying {
     this.step("ready");
   }
 
+  /** A declined charge: why, what may help, and how many tries are left. The donor goes on where the card is. */
+  decline({ code, charge }) {
+    const left = DECLINES_MAX - this.intent.countDecline(charge);
+    if (left > 0) this.retry(declineOf(code), adviceOf(code), ...(left === 1 ? [texts.oneLeft] : []));
+    else this.retry(declineOf(code), texts.closing);
+    this.title = texts.declinedTitle;
+    this.giving.announce(this.title);
+    this.card.focus();
+  }
+
   /** What the service says about a declined payment, unless the provider has told us more already. */
   tellFailure(donation) {
-    if (donation.state === "STATE_FAILED" && this.alert.hidden) this.tell(declineOf(donation.failure_code), texts.tryAnother);
+    const { state, failure_code: code } = donation;
+    if (state !== "STATE_FAILED" || !this.alert.hidden) return;
+    this.tell(declineOf(code), adviceOf(code));
+    this.title = texts.declinedTitle;
   }
 
   tell(...words) {
+    this.title = texts.payTitle;
     this.alert.replaceChildren(...words.map((text) => make("p", {}, text)));
     this.alert.hidden = !words.length;
   }

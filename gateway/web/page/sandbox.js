@@ -18,6 +18,10 @@ export class SandboxCard {
     place.replaceChildren(field({ id: "card", label: texts.testCard, hint: texts.testCardHint, control: this.select }));
   }
 
+  focus() {
+    this.select.focus();
+  }
+
   /** Confirms with the chosen card; an outcome as `outcomeOf` gives it. */
   async confirm(secret, returnUrl) {
     const form = { key: this.key, client_secret: secret, payment_method: this.select.value, return_url: returnUrl };
@@ -48,7 +52,7 @@ export class SandboxCard {
 function outcomeOf(status, answer) {
   if (status >= 500 || status === 409 || status === 429) return { kind: "lost" };
   if (answer.error?.code === "payment_intent_unexpected_state") return { kind: "stale" };
-  if (answer.error) return { kind: "declined", code: codeOf(answer.error) };
+  if (answer.error) return declineBy(answer.error);
   return intentOutcome(answer);
 }
 
@@ -58,10 +62,11 @@ export function intentOutcome({ status, next_action: action, last_payment_error:
   if (status === "processing") return { kind: "processing" };
   if (status === "requires_action") return { kind: "redirect", url: action?.redirect_to_url?.url };
   if (status === "canceled") return { kind: "stale" };
-  return error ? { kind: "declined", code: codeOf(error) } : { kind: "open" };
+  return error ? declineBy(error) : { kind: "open" };
 }
 
-export const codeOf = (error) => error.decline_code || error.code || "";
+/** A declined payment; `charge` only where one was tried. */
+export const declineBy = (error) => ({ kind: "declined", code: error.decline_code || error.code || "", charge: error.charge ?? "" });
 
 // The payment's id is what stands before the secret part.
 const addressOf = (secret) => `/v1/payment_intents/${secret.slice(0, secret.indexOf("_secret_"))}`;

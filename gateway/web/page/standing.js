@@ -9,14 +9,19 @@ const OVER = {
   STATE_DISPUTE_LOST: "disputeLost",
 };
 
-/** One of preparing, waiting, processing, failed, or a value of OVER. */
+// Steps after which nobody has said yet what became of the payment.
+const UNSURE = ["confirming", "stale"];
+
+/** One of preparing, waiting, processing, unsure, failed, or a value of OVER. */
 export function standingOf(donation, intent) {
   if (OVER[donation.state]) return OVER[donation.state];
   if (donation.state === "STATE_PENDING") return "preparing";
-  if (donation.state !== "STATE_FAILED") return intent.step === "ready" ? "waiting" : "processing";
+  if (donation.state !== "STATE_FAILED") return intent.step === "ready" ? "waiting" : underWay(intent);
   if (!donation.retryable) return "failed";
-  return believesFailure(donation, intent) ? "waiting" : "processing";
+  return believesFailure(donation, intent) ? "waiting" : underWay(intent);
 }
+
+const underWay = ({ step }) => (UNSURE.includes(step) ? "unsure" : "processing");
 
 /** Whether nothing more will come that the donor has to wait for. */
 export const isOver = (standing) => standing === "failed" || Object.values(OVER).includes(standing);
@@ -24,5 +29,5 @@ export const isOver = (standing) => standing === "failed" || Object.values(OVER)
 /** A failure that we hear of may be an older one: the donor has tried again since, and that try is still on its way. */
 function believesFailure(donation, { step, seen }) {
   if (step === "ready") return true;
-  return step === "processing" && BigInt(donation.version) > BigInt(seen);
+  return ["processing", "stale"].includes(step) && BigInt(donation.version) > BigInt(seen);
 }

@@ -22,6 +22,7 @@ export const texts = {
   notFoundLead: "Check the address: part of it may be missing.",
   loadFailedTitle: "The page could not be loaded",
   tryAgain: "Try again",
+  toStart: "To the start page",
 
   recipient: (charity) => `For ${charity}`,
   raised: "raised",
@@ -37,6 +38,7 @@ export const texts = {
   giveTitle: "Give",
   currency: "Currency",
   amount: "Amount",
+  amountIn: (code) => `Amount in ${code}`,
   otherLabel: (code) => `Or another amount in ${code}`,
   bounds: (low, high) => `From ${low} to ${high}.`,
   cover: (cover, gift) => `Add ${cover} for the payment fee, so that all of ${gift} arrives`,
@@ -45,14 +47,14 @@ export const texts = {
   name: "Name",
   email: "E-mail",
   emailReceipt: "Your receipt goes there.",
-  emailPrivate: "Kept encrypted, and never shown.",
+  emailPrivate: "No mail is sent from here, so no receipt either. It is kept encrypted, and never shown.",
+  seenByCharity: "The charity can see it; it is kept encrypted.",
   message: "Message",
-  messageHint: "At most 500 characters.",
+  messageHint: "At most 500 characters. The charity can see it; it is kept encrypted.",
   anonymous: "Do not show my name",
   give: (total) => `Give ${total}`,
   closed: "This campaign does not take gifts right now.",
   noPayments: "Gifts cannot be paid on this page: it has no payment provider.",
-  choose: "Choose an amount first.",
 
   amountForm: "Write the amount as a number, such as 12 or 12.50.",
   amountFormWhole: "Write the amount as a whole number, such as 1200.",
@@ -63,11 +65,18 @@ export const texts = {
   checkForm: "Something is not right yet. See the marked fields.",
   noCookies: "Your browser does not keep cookies for this page. Allow them and reload it.",
 
+  resumingTitle: "Looking up your gift",
   preparingTitle: "Preparing your gift",
   preparing: "This takes a moment. Nothing has been charged.",
   preparingLong: "The payment provider is slow to answer. We keep trying; nothing has been charged.",
   stuckTitle: "Your gift is not ready yet",
   stuck: "We could not reach the payment provider. Nothing has been charged. Trying again goes on with the same gift.",
+  unreachableTitle: "We cannot reach our server",
+  unreachable: "We cannot reach our server. Nothing has been charged; we keep trying.",
+  unreachableUnsure: "We cannot reach our server. We keep trying; a gift is taken once, or not at all.",
+  unreachedTitle: "We could not reach our server",
+  unreached: "Nothing has been charged. Check your connection; trying again goes on with the same gift.",
+  unreachedUnsure: "Check your connection; trying again goes on with the same gift. It is taken once, or not at all.",
   payTitle: "Pay",
   gift: "Gift",
   fee: "Payment fee",
@@ -82,7 +91,9 @@ export const texts = {
   processingTitle: "Processing your payment",
   processing: "Your bank is working on it. You can wait here or close this page.",
   processingLong: "This takes longer than usual. Your gift is safe: it is taken once, or not at all.",
-  unsure: "The answer of the payment got lost. We are looking what became of it.",
+  arriving: "Your payment went through. We wait until your gift is booked.",
+  unsureTitle: "Checking your payment",
+  unsure: "We do not know yet whether your payment arrived. Please keep this page open.",
   toBank: "Your bank wants to check that it is you. Taking you there…",
   unfinished: "Your bank’s check was not finished, so nothing was charged. Pay again with this or with another card.",
   lost: "The answer of the payment got lost, and nothing has been charged so far. You can pay again: a gift is never taken twice.",
@@ -90,12 +101,21 @@ export const texts = {
   thanksTitle: "Thank you!",
   thanks: (amount, campaign) => `Your gift of ${amount} to ${campaign} has arrived.`,
   receipt: "A receipt comes by e-mail.",
+  date: "Date",
+  given: "Amount",
+  campaign: "Campaign",
   reference: "Reference",
+  copy: "Copy the reference",
+  copied: "Copied",
   again: "Give again",
   declinedTitle: "The payment was declined",
   tryAnother: "Nothing was charged. Try another card.",
+  trySame: "Nothing was charged. Try again, with this or another card.",
+  oneLeft: "One try is left.",
+  closing: "Nothing was charged. Three cards were declined, so this payment is closed.",
   failedTitle: "The payment failed",
   failed: "Nothing was charged. You can begin anew.",
+  closedAfterDeclines: "Three cards were declined, so this payment was closed. Nothing was charged. You can begin anew.",
   expiredTitle: "This gift has expired",
   expired: "It was not paid in time, and nothing was charged. You can begin anew.",
   refundedTitle: "This gift was refunded",
@@ -107,7 +127,7 @@ export const texts = {
   elsewhereTitle: "Welcome back",
   elsewhere: "This gift was begun in another window. Its outcome is shown there.",
 
-  offline: "We cannot be reached right now. Check your connection; we keep trying.",
+  offline: "We cannot reach our server right now. Check your connection and try again.",
   refusedTitle: "That did not work",
   requestId: (id) => `Request ${id}`,
 };
@@ -143,6 +163,19 @@ const DECLINED = "The bank declined the payment.";
 
 /** Why a payment was declined, in words. */
 export const declineOf = (code) => DECLINES[code] ?? DECLINED;
+
+// After these the same card may do, corrected or a little later.
+const SAME_CARD = new Set([
+  "incorrect_cvc",
+  "incorrect_number",
+  "processing_error",
+  "authentication_required",
+  "authentication_failed",
+  "payment_intent_authentication_failure",
+]);
+
+/** What may help after a decline, in words. */
+export const adviceOf = (code) => (SAME_CARD.has(code) ? texts.trySame : texts.tryAnother);
 
 const REFUSALS = {
   CAMPAIGN_NOT_OPEN: texts.closed,

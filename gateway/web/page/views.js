@@ -5,7 +5,7 @@ import { currencyOf, format } from "./money.js";
 import { declineOf, texts } from "./texts.js";
 
 /** A view that says something and offers at most one thing to do. */
-export function notice({ view, title, lines, details, button, busy = false }) {
+export function notice({ view, title, lines, details, extra = null, button, busy = false }) {
   return make(
     "section",
     { class: "view", "data-view": view, "aria-busy": busy ? "true" : "false" },
@@ -13,6 +13,7 @@ export function notice({ view, title, lines, details, button, busy = false }) {
     busy ? make("div", { class: "spinner", "aria-hidden": "true" }) : null,
     ...lines.filter(Boolean).map((line) => make("p", {}, line)),
     details ? terms(details) : null,
+    extra,
     button ? make("button", { type: "button", class: "primary", onclick: button.onclick }, button.text) : null,
   );
 }
@@ -35,16 +36,37 @@ export function payment({ donation, amounts, alert, card, onPay, onChange }) {
 }
 
 /** The view of a gift that is over, by its standing. */
-export function ending({ standing, donation, amounts, campaign, sendsReceipt, onAgain }) {
-  const again = { text: texts.again, onclick: onAgain };
+export function ending({ standing, donation, amounts, campaign, sendsReceipt, declines, onAgain }) {
+  const nothingCame = ["failed", "expired"].includes(standing);
+  const again = { text: nothingCame ? texts.tryAgain : texts.again, onclick: onAgain };
   const details = { [texts.reference]: donation.donation_id };
-  if (standing === "thanks") {
-    const lines = [texts.thanks(amounts.total, campaign.display_name), sendsReceipt ? texts.receipt : null];
-    return notice({ view: "thanks", title: texts.thanksTitle, lines, details, button: again });
-  }
+  if (standing === "thanks") return thanks({ donation, amounts, campaign, sendsReceipt, details, again });
   const line = standing === "refunded" ? texts.refunded(amounts.refunded) : texts[standing];
-  const why = standing === "failed" ? declineOf(donation.failure_code) : null;
-  return notice({ view: standing, title: texts[`${standing}Title`], lines: [why, line], details, button: again });
+  const lines = standing === "failed" ? [declineOf(donation.failure_code), declines >= 3 ? texts.closedAfterDeclines : line] : [line];
+  return notice({ view: standing, title: texts[`${standing}Title`], lines, details, button: again });
+}
+
+/** What a donor may want to keep of his gift, on one view. */
+function thanks({ donation, amounts, campaign, sendsReceipt, details, again }) {
+  const lines = [texts.thanks(amounts.total, campaign.display_name), sendsReceipt ? texts.receipt : null];
+  const date = new Date(donation.settle_time ?? donation.update_time);
+  const kept = {
+    [texts.date]: new Intl.DateTimeFormat(undefined, { dateStyle: "long" }).format(date),
+    [texts.given]: amounts.total,
+    [texts.campaign]: campaign.display_name,
+    ...details,
+  };
+  const extra = copyButton(donation.donation_id);
+  return notice({ view: "thanks", title: texts.thanksTitle, lines, details: kept, extra, button: again });
+}
+
+/** Null where the browser lets no page copy: without encryption, for one. */
+function copyButton(text) {
+  if (!navigator.clipboard) return null;
+  const button = make("button", { type: "button", class: "quiet" }, texts.copy);
+  const tell = () => (button.textContent = texts.copied);
+  button.addEventListener("click", () => navigator.clipboard.writeText(text).then(tell, () => button.remove()));
+  return button;
 }
 
 /** A donation's amounts as people read them; `cover` is empty without one. */
