@@ -229,3 +229,23 @@ def test_metadata_of_a_peer_may_have_any_keys() -> None:
     raw = foreign("INVALID_ARGUMENT", fields="1", detail="2", retry_after_s="3", self="4")
     refusal = from_rpc_error(failed(grpc.StatusCode.INVALID_ARGUMENT, (STATUS_TRAILER, raw)), dependency="peer")
     assert refusal.metadata == {"fields": "1", "detail": "2", "retry_after_s": "3", "self": "4"}
+
+
+# When they are repeated
+
+
+@pytest.mark.parametrize(("retry_after_s", "asked"), [(None, 4), (0.5, 4), (30, 1)])
+async def test_a_call_is_repeated_at_once_unless_its_answer_said_later(
+    service: Pretend, caller: Caller, retry_after_s: float | None, asked: int
+) -> None:
+    seen: list[Any] = []
+
+    async def record(request: Any) -> Any:
+        seen.append(request)
+        raise DependencyUnavailable("not now", retry_after_s=retry_after_s, dependency="stripe")
+
+    service.donations.record = record
+    with pytest.raises(Refusal) as caught:
+        await caller.unary(method("RecordDonation"), gift(), call_of())
+    assert caught.value.retry_after_s == retry_after_s
+    assert len(seen) == asked

@@ -54,7 +54,7 @@ export class Form {
       "fieldset",
       {},
       make("legend", {}, texts.aboutYou),
-      field({ id: "name", label: texts.name, control: this.name, hint: texts.seenByCharity, optional }),
+      field({ id: "name", label: texts.name, control: this.name, hint: texts.keptApart, optional }),
       field({ id: "email", label: texts.email, control: this.email, hint, optional }),
       field({ id: "message", label: texts.message, control: this.message, hint: texts.messageHint, optional }),
       make("div", { class: "check" }, this.anonymous, make("label", { for: "anonymous" }, texts.anonymous)),
