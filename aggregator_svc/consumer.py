@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import protovalidate
 from giving.common.v1.event_pb2 import Event
 from giving.donation.v1 import event_pb2
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from aggregator_svc import convert
 from aggregator_svc.domain import CampaignWord, Delta
 from aggregator_svc.service import Totals
-from mesh.events.consumer import EventRefused
+from mesh.events.consumer import data_of
 from mesh.events.partitions import Partitions
 
 DURABLE = "aggregator-totals"
@@ -54,13 +53,5 @@ class DonationEvents:
 
 
 def _decode(event: Event) -> Message | None:
-    message_class = _KNOWN.get(event.type)
-    if message_class is None:
-        return None
-    try:
-        data = message_class.FromString(event.data)
-    except DecodeError as error:
-        raise EventRefused("data is not what its type says") from error
-    if protovalidate.collect_violations(data, fail_fast=True):
-        raise EventRefused("data breaks its contract")
-    return data
+    message = _KNOWN.get(event.type)
+    return data_of(event, message) if message else None

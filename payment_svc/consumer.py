@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-import protovalidate
 from giving.common.v1.event_pb2 import Event
 from giving.donation.v1.donation_pb2 import Donation
 from giving.donation.v1.event_pb2 import DonationRefunded, DonationSucceeded
-from google.protobuf.message import DecodeError
 
-from mesh.events.consumer import EventRefused
+from mesh.events.consumer import EventRefused, data_of
 from mesh.events.partitions import Partitions
 from payment_svc import convert
 from payment_svc.domain.ledger import DonationChange, PostingKind
@@ -58,7 +56,7 @@ def read_change(event: Event) -> DonationChange | None:
     if known is None:
         return None
     message, figure, kind = known
-    change = _read(message, event.data).change
+    change = data_of(event, message).change
     # What we took ourselves is posted from the payment, not from the donation.
     if change.origin != Donation.ORIGIN_RECORDED:
         return None
@@ -67,13 +65,3 @@ def read_change(event: Event) -> DonationChange | None:
     if any(growth.values()):
         raise EventRefused("moves other figures than its type does")
     return convert.change_from(event, change, kind=kind, minor_units=minor_units)
-
-
-def _read(message: _Data, data: bytes) -> DonationSucceeded | DonationRefunded:
-    try:
-        decoded = message.FromString(data)
-    except DecodeError as error:
-        raise EventRefused("its data is not what its type says") from error
-    if protovalidate.collect_violations(decoded, fail_fast=True):
-        raise EventRefused("its data breaks the contract")
-    return decoded

@@ -137,9 +137,9 @@ class Reconciler:
     async def _ask_all(self, payment_id: UUID) -> None:
         for _ in range(_STEPS_MAX):
             payment = await self._desk.payments.get(payment_id)
-            step = next_step(payment, now=self._desk.clock.now()) if payment else None
             if payment is None:
                 return
+            step = next_step(payment, now=self._desk.clock.now())
             after = await self._learn(payment, await self._take(step, payment))
             if after.next_attempt_time is None or after.next_attempt_time > self._desk.clock.now():
                 return

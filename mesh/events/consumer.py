@@ -12,13 +12,13 @@ import contextlib
 import datetime
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import protovalidate
 import structlog
 from giving.common.v1.event_pb2 import Event, EventWindow
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -40,6 +40,7 @@ _DEAD = 2
 _EPOCH_DAY = datetime.date(1970, 1, 1)
 
 _log = structlog.get_logger()
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 class Handler(Protocol):
@@ -57,6 +58,21 @@ class Handler(Protocol):
 
 class EventRefused(Exception):  # noqa: N818 - becomes a dead letter's reason
     """An event that breaks the contract; the text names no values."""
+
+
+def data_of(event: Event, message: type[MessageT]) -> MessageT:
+    """The event's data as the message that its type names, valid by its contract.
+
+    Raises:
+        EventRefused: it is not.
+    """
+    try:
+        data = message.FromString(event.data)
+    except DecodeError as error:
+        raise EventRefused("its data is not what its type says") from error
+    if protovalidate.collect_violations(data, fail_fast=True):
+        raise EventRefused("its data breaks the contract")
+    return data
 
 
 def day_of(event: Event) -> datetime.date:

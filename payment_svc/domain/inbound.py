@@ -53,8 +53,6 @@ APPLIED = Place(EventState.APPLIED)
 PARKED_AFTER = tuple(datetime.timedelta(seconds=seconds) for seconds in (0.5, 1, 2, 5, 15, 60, 300, 1800, 3600))
 # As long as the provider itself would go on delivering it.
 PARKED_FOR = datetime.timedelta(days=3)
-
-
 # So often something may break over a webhook before an operator has to look.
 BROKEN_MAX = 10
 
@@ -63,13 +61,15 @@ def broken(*, attempts: int, why: str, now: datetime.datetime) -> Place:
     """The place of a webhook over which something broke, a defect of ours as a rule."""
     if attempts >= BROKEN_MAX:
         return Place(EventState.QUARANTINED, f"cannot be applied: {why}")
-    wait = PARKED_AFTER[min(attempts, len(PARKED_AFTER)) - 1]
-    return Place(EventState.PARKED, f"could not be applied: {why}", now + wait)
+    return _parked(f"could not be applied: {why}", attempts=attempts, now=now)
 
 
 def parked(*, attempts: int, since: datetime.datetime, now: datetime.datetime) -> Place:
     """The place of a webhook about something that is still unknown after so many looks."""
     if now - since >= PARKED_FOR:
         return Place(EventState.QUARANTINED, "what it is about has been unknown for three days")
-    wait = PARKED_AFTER[min(attempts, len(PARKED_AFTER)) - 1]
-    return Place(EventState.PARKED, "what it is about is not known yet", now + wait)
+    return _parked("what it is about is not known yet", attempts=attempts, now=now)
+
+
+def _parked(reason: str, *, attempts: int, now: datetime.datetime) -> Place:
+    return Place(EventState.PARKED, reason, now + PARKED_AFTER[min(attempts, len(PARKED_AFTER)) - 1])
