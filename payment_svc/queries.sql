@@ -212,3 +212,14 @@ ORDER BY next_attempt_time LIMIT 1 FOR UPDATE SKIP LOCKED;
 -- What waited for an intent that is known now is due at once, but for what is being looked at this moment.
 UPDATE provider_event SET next_attempt_time = $2
 WHERE event_id IN (SELECT event_id FROM provider_event WHERE state = 2 AND intent_id = $1 FOR UPDATE SKIP LOCKED);
+
+-- name: insert_command
+-- Fences a command. No row: it was given before.
+INSERT INTO command (charity_id, request_key, request_digest, method, subject, reason, actor, correlation_id, create_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (charity_id, request_key) DO NOTHING
+RETURNING request_digest;
+
+-- name: command_digest
+-- The digest of a command that was given before.
+SELECT request_digest FROM command WHERE charity_id = $1 AND request_key = $2;

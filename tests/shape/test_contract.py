@@ -34,12 +34,13 @@ NOT_BUILT = {
     "AggregateService": {"GetStats", "ListLeaderboard", "RebuildTotals", "VerifyTotal"},
     "AuthService": {"Authenticate", "CreateApiKey", "RevokeApiKey", "RotateApiKey"},
     "CampaignService": {"CloseCampaign"},
-    "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies", "TraceDonation"},
+    "DonationOperationsService": {"EraseDonor", "GetAuditTrail", "SetIntake", "StreamTallies", "TraceDonation"},
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "GetBreaker", "GetReconciliationReport", "ListProviderEvents", "ReplayProviderEvents", "SetBreaker",
-        "SkipProviderEvent",
+        "AskProvider", "GetAuditTrail", "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListOpenPayments",
+        "ListProviderEvents", "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
+        "TracePayment", "UploadSettlement",
     },
     "PaymentService": {"CancelPayment", "CapturePayment", "RefundPayment"},
 }  # fmt: skip

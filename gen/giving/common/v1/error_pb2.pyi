@@ -104,6 +104,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The payment was abandoned before this call; a tombstone refuses it for ever."""
     ERROR_REASON_ACCOUNT_NOT_FOUND: _ErrorReason.ValueType  # 56
     """No such ledger account."""
+    ERROR_REASON_REFUND_EXCEEDS_REMAINING: _ErrorReason.ValueType  # 57
+    """More would go back than is left. `remaining_minor_units` says what is."""
+    ERROR_REASON_PROVIDER_REFUSED: _ErrorReason.ValueType  # 58
+    """The provider refused what was asked for, and nothing moved; `provider_code` is its reason."""
+    ERROR_REASON_PROVIDER_EVENT_NOT_FOUND: _ErrorReason.ValueType  # 59
+    """No such inbound event of the provider."""
+    ERROR_REASON_PROVIDER_EVENT_STATE_CONFLICT: _ErrorReason.ValueType  # 60
+    """The inbound event cannot be given up in its state: its effect is in the books."""
+    ERROR_REASON_SETTLEMENT_FILE_REFUSED: _ErrorReason.ValueType  # 61
+    """The settlement file is refused as a whole and nothing of it was posted; `problem` is a word of docs/reconciliation.md,
+    `line` where it shows.
+    """
     ERROR_REASON_DEAD_LETTER_NOT_FOUND: _ErrorReason.ValueType  # 70
     """No such dead letter."""
     ERROR_REASON_ENDPOINT_NOT_FOUND: _ErrorReason.ValueType  # 71
@@ -192,6 +204,18 @@ ERROR_REASON_PAYMENT_ABANDONED: ErrorReason.ValueType  # 55
 """The payment was abandoned before this call; a tombstone refuses it for ever."""
 ERROR_REASON_ACCOUNT_NOT_FOUND: ErrorReason.ValueType  # 56
 """No such ledger account."""
+ERROR_REASON_REFUND_EXCEEDS_REMAINING: ErrorReason.ValueType  # 57
+"""More would go back than is left. `remaining_minor_units` says what is."""
+ERROR_REASON_PROVIDER_REFUSED: ErrorReason.ValueType  # 58
+"""The provider refused what was asked for, and nothing moved; `provider_code` is its reason."""
+ERROR_REASON_PROVIDER_EVENT_NOT_FOUND: ErrorReason.ValueType  # 59
+"""No such inbound event of the provider."""
+ERROR_REASON_PROVIDER_EVENT_STATE_CONFLICT: ErrorReason.ValueType  # 60
+"""The inbound event cannot be given up in its state: its effect is in the books."""
+ERROR_REASON_SETTLEMENT_FILE_REFUSED: ErrorReason.ValueType  # 61
+"""The settlement file is refused as a whole and nothing of it was posted; `problem` is a word of docs/reconciliation.md,
+`line` where it shows.
+"""
 ERROR_REASON_DEAD_LETTER_NOT_FOUND: ErrorReason.ValueType  # 70
 """No such dead letter."""
 ERROR_REASON_ENDPOINT_NOT_FOUND: ErrorReason.ValueType  # 71

@@ -73,6 +73,7 @@ class Campaign(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     CHARITY_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    ACCEPTS_DEFERRED_FIELD_NUMBER: _builtins.int
     campaign_id: _builtins.str
     """UUIDv7 in the charity's bucket."""
     charity_id: _builtins.str
@@ -87,6 +88,10 @@ class Campaign(_message.Message):
     """Grows with every change."""
     charity_display_name: _builtins.str
     """Who receives, as people know it."""
+    accepts_deferred: _builtins.bool
+    """While the provider's calls are paused, donations are taken as promises whose payment is made ready later; otherwise they
+    are refused with PROVIDER_UNAVAILABLE.
+    """
     @_builtins.property
     def currency_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___CurrencyRule]:
         """The currencies it takes, with their bounds; at least one."""
@@ -122,10 +127,11 @@ class Campaign(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         charity_display_name: _builtins.str = ...,
+        accepts_deferred: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "charity_display_name", b"charity_display_name", "charity_id", b"charity_id", "create_time", b"create_time", "currency_rules", b"currency_rules", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_deferred", b"accepts_deferred", "campaign_id", b"campaign_id", "charity_display_name", b"charity_display_name", "charity_id", b"charity_id", "create_time", b"create_time", "currency_rules", b"currency_rules", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

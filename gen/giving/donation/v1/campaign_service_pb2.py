@@ -29,7 +29,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)giving/donation/v1/campaign_service.proto\x12\x12giving.donation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dgiving/common/v1/policy.proto\x1a!giving/donation/v1/campaign.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcc\x04\n\x15\x43reateCampaignRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0c\x64isplay_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x88\'\x12\x44\n\x0e\x63urrency_rules\x18\x05 \x03(\x0b\x32 .giving.donation.v1.CurrencyRuleB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp:\x84\x02\xbaH\x80\x02\x1a\x86\x01\n\x0e\x63\x61mpaign.times\x12#end_time must come after start_time\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\x1au\n\x1a\x63\x61mpaign.currencies_unique\x12 each currency must have one rule\x1a\x35this.currency_rules.map(rule, rule.currency).unique()\"H\n\x16\x43reateCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"c\n\x17\x41\x63tivateCampaignRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"J\n\x18\x41\x63tivateCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"`\n\x14PauseCampaignRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x15PauseCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"z\n\x14\x43loseCampaignRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"G\n\x15\x43loseCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"3\n\x12GetCampaignRequest\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"E\n\x13GetCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"n\n\x14ListCampaignsRequest\x12\x1c\n\ncharity_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"a\n\x15ListCampaignsResponse\x12/\n\tcampaigns\x18\x01 \x03(\x0b\x32\x1c.giving.donation.v1.Campaign\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x88\x08\n\x0f\x43\x61mpaignService\x12\xb0\x01\n\x0e\x43reateCampaign\x12).giving.donation.v1.CreateCampaignRequest\x1a*.giving.donation.v1.CreateCampaignResponse\"G\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02)\"$/v1/charities/{charity_id}/campaigns:\x01*\x12\xb6\x01\n\x10\x41\x63tivateCampaign\x12+.giving.donation.v1.ActivateCampaignRequest\x1a,.giving.donation.v1.ActivateCampaignResponse\"G\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02)\"$/v1/campaigns/{campaign_id}:activate:\x01*\x12\xaa\x01\n\rPauseCampaign\x12(.giving.donation.v1.PauseCampaignRequest\x1a).giving.donation.v1.PauseCampaignResponse\"D\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02&\"!/v1/campaigns/{campaign_id}:pause:\x01*\x12\xaa\x01\n\rCloseCampaign\x12(.giving.donation.v1.CloseCampaignRequest\x1a).giving.donation.v1.CloseCampaignResponse\"D\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02&\"!/v1/campaigns/{campaign_id}:close:\x01*\x12\x8e\x01\n\x0bGetCampaign\x12&.giving.donation.v1.GetCampaignRequest\x1a\'.giving.donation.v1.GetCampaignResponse\".\x8a\xb5\x18\x07\n\x01\x01\x10\x01\x18\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/campaigns/{campaign_id}\x12\x9d\x01\n\rListCampaigns\x12(.giving.donation.v1.ListCampaignsRequest\x1a).giving.donation.v1.ListCampaignsResponse\"7\x8a\xb5\x18\x07\n\x01\x01\x10\x01\x18\x02\x82\xd3\xe4\x93\x02&\x12$/v1/charities/{charity_id}/campaignsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)giving/donation/v1/campaign_service.proto\x12\x12giving.donation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dgiving/common/v1/policy.proto\x1a!giving/donation/v1/campaign.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x04\n\x15\x43reateCampaignRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0c\x64isplay_name\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xc8\x01\x12\x1d\n\x0b\x64\x65scription\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x88\'\x12\x44\n\x0e\x63urrency_rules\x18\x05 \x03(\x0b\x32 .giving.donation.v1.CurrencyRuleB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x10\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x61\x63\x63\x65pts_deferred\x18\x08 \x01(\x08:\x84\x02\xbaH\x80\x02\x1a\x86\x01\n\x0e\x63\x61mpaign.times\x12#end_time must come after start_time\x1aO!has(this.start_time) || !has(this.end_time) || this.start_time < this.end_time\x1au\n\x1a\x63\x61mpaign.currencies_unique\x12 each currency must have one rule\x1a\x35this.currency_rules.map(rule, rule.currency).unique()\"H\n\x16\x43reateCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"c\n\x17\x41\x63tivateCampaignRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"J\n\x18\x41\x63tivateCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"`\n\x14PauseCampaignRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"G\n\x15PauseCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"z\n\x14\x43loseCampaignRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x18\n\x06reason\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xf4\x03\"G\n\x15\x43loseCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"3\n\x12GetCampaignRequest\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"E\n\x13GetCampaignResponse\x12.\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Campaign\"n\n\x14ListCampaignsRequest\x12\x1c\n\ncharity_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"a\n\x15ListCampaignsResponse\x12/\n\tcampaigns\x18\x01 \x03(\x0b\x32\x1c.giving.donation.v1.Campaign\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x88\x08\n\x0f\x43\x61mpaignService\x12\xb0\x01\n\x0e\x43reateCampaign\x12).giving.donation.v1.CreateCampaignRequest\x1a*.giving.donation.v1.CreateCampaignResponse\"G\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02)\"$/v1/charities/{charity_id}/campaigns:\x01*\x12\xb6\x01\n\x10\x41\x63tivateCampaign\x12+.giving.donation.v1.ActivateCampaignRequest\x1a,.giving.donation.v1.ActivateCampaignResponse\"G\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02)\"$/v1/campaigns/{campaign_id}:activate:\x01*\x12\xaa\x01\n\rPauseCampaign\x12(.giving.donation.v1.PauseCampaignRequest\x1a).giving.donation.v1.PauseCampaignResponse\"D\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02&\"!/v1/campaigns/{campaign_id}:pause:\x01*\x12\xaa\x01\n\rCloseCampaign\x12(.giving.donation.v1.CloseCampaignRequest\x1a).giving.donation.v1.CloseCampaignResponse\"D\x8a\xb5\x18\x14\n\x02\x03\x05\x10\x02\x18\x04\x32\nrequest_id\x82\xd3\xe4\x93\x02&\"!/v1/campaigns/{campaign_id}:close:\x01*\x12\x8e\x01\n\x0bGetCampaign\x12&.giving.donation.v1.GetCampaignRequest\x1a\'.giving.donation.v1.GetCampaignResponse\".\x8a\xb5\x18\x07\n\x01\x01\x10\x01\x18\x02\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/campaigns/{campaign_id}\x12\x9d\x01\n\rListCampaigns\x12(.giving.donation.v1.ListCampaignsRequest\x1a).giving.donation.v1.ListCampaignsResponse\"7\x8a\xb5\x18\x07\n\x01\x01\x10\x01\x18\x02\x82\xd3\xe4\x93\x02&\x12$/v1/charities/{charity_id}/campaignsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -83,29 +83,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CAMPAIGNSERVICE'].methods_by_name['ListCampaigns']._loaded_options = None
   _globals['_CAMPAIGNSERVICE'].methods_by_name['ListCampaigns']._serialized_options = b'\212\265\030\007\n\001\001\020\001\030\002\202\323\344\223\002&\022$/v1/charities/{charity_id}/campaigns'
   _globals['_CREATECAMPAIGNREQUEST']._serialized_start=224
-  _globals['_CREATECAMPAIGNREQUEST']._serialized_end=812
-  _globals['_CREATECAMPAIGNRESPONSE']._serialized_start=814
-  _globals['_CREATECAMPAIGNRESPONSE']._serialized_end=886
-  _globals['_ACTIVATECAMPAIGNREQUEST']._serialized_start=888
-  _globals['_ACTIVATECAMPAIGNREQUEST']._serialized_end=987
-  _globals['_ACTIVATECAMPAIGNRESPONSE']._serialized_start=989
-  _globals['_ACTIVATECAMPAIGNRESPONSE']._serialized_end=1063
-  _globals['_PAUSECAMPAIGNREQUEST']._serialized_start=1065
-  _globals['_PAUSECAMPAIGNREQUEST']._serialized_end=1161
-  _globals['_PAUSECAMPAIGNRESPONSE']._serialized_start=1163
-  _globals['_PAUSECAMPAIGNRESPONSE']._serialized_end=1234
-  _globals['_CLOSECAMPAIGNREQUEST']._serialized_start=1236
-  _globals['_CLOSECAMPAIGNREQUEST']._serialized_end=1358
-  _globals['_CLOSECAMPAIGNRESPONSE']._serialized_start=1360
-  _globals['_CLOSECAMPAIGNRESPONSE']._serialized_end=1431
-  _globals['_GETCAMPAIGNREQUEST']._serialized_start=1433
-  _globals['_GETCAMPAIGNREQUEST']._serialized_end=1484
-  _globals['_GETCAMPAIGNRESPONSE']._serialized_start=1486
-  _globals['_GETCAMPAIGNRESPONSE']._serialized_end=1555
-  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=1557
-  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=1667
-  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=1669
-  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=1766
-  _globals['_CAMPAIGNSERVICE']._serialized_start=1769
-  _globals['_CAMPAIGNSERVICE']._serialized_end=2801
+  _globals['_CREATECAMPAIGNREQUEST']._serialized_end=838
+  _globals['_CREATECAMPAIGNRESPONSE']._serialized_start=840
+  _globals['_CREATECAMPAIGNRESPONSE']._serialized_end=912
+  _globals['_ACTIVATECAMPAIGNREQUEST']._serialized_start=914
+  _globals['_ACTIVATECAMPAIGNREQUEST']._serialized_end=1013
+  _globals['_ACTIVATECAMPAIGNRESPONSE']._serialized_start=1015
+  _globals['_ACTIVATECAMPAIGNRESPONSE']._serialized_end=1089
+  _globals['_PAUSECAMPAIGNREQUEST']._serialized_start=1091
+  _globals['_PAUSECAMPAIGNREQUEST']._serialized_end=1187
+  _globals['_PAUSECAMPAIGNRESPONSE']._serialized_start=1189
+  _globals['_PAUSECAMPAIGNRESPONSE']._serialized_end=1260
+  _globals['_CLOSECAMPAIGNREQUEST']._serialized_start=1262
+  _globals['_CLOSECAMPAIGNREQUEST']._serialized_end=1384
+  _globals['_CLOSECAMPAIGNRESPONSE']._serialized_start=1386
+  _globals['_CLOSECAMPAIGNRESPONSE']._serialized_end=1457
+  _globals['_GETCAMPAIGNREQUEST']._serialized_start=1459
+  _globals['_GETCAMPAIGNREQUEST']._serialized_end=1510
+  _globals['_GETCAMPAIGNRESPONSE']._serialized_start=1512
+  _globals['_GETCAMPAIGNRESPONSE']._serialized_end=1581
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_start=1583
+  _globals['_LISTCAMPAIGNSREQUEST']._serialized_end=1693
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=1695
+  _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=1792
+  _globals['_CAMPAIGNSERVICE']._serialized_start=1795
+  _globals['_CAMPAIGNSERVICE']._serialized_end=2827
 # @@protoc_insertion_point(module_scope)

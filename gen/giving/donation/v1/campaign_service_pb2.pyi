@@ -33,6 +33,7 @@ class CreateCampaignRequest(_message.Message):
     CURRENCY_RULES_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    ACCEPTS_DEFERRED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key."""
     charity_id: _builtins.str
@@ -41,6 +42,8 @@ class CreateCampaignRequest(_message.Message):
     """As people know it."""
     description: _builtins.str
     """What it is for, in plain text."""
+    accepts_deferred: _builtins.bool
+    """Take donations as promises while the provider's calls are paused."""
     @_builtins.property
     def currency_rules(self) -> _containers.RepeatedCompositeFieldContainer[_campaign_pb2.CurrencyRule]:
         """The currencies it takes."""
@@ -63,10 +66,11 @@ class CreateCampaignRequest(_message.Message):
         currency_rules: _abc.Iterable[_campaign_pb2.CurrencyRule] | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        accepts_deferred: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charity_id", b"charity_id", "currency_rules", b"currency_rules", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "request_id", b"request_id", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts_deferred", b"accepts_deferred", "charity_id", b"charity_id", "currency_rules", b"currency_rules", "description", b"description", "display_name", b"display_name", "end_time", b"end_time", "request_id", b"request_id", "start_time", b"start_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

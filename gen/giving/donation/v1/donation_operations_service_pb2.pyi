@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from giving.common.v1 import audit_pb2 as _audit_pb2
 from giving.donation.v1 import donation_pb2 as _donation_pb2
 from giving.donation.v1 import event_pb2 as _event_pb2
 from google.protobuf import descriptor as _descriptor
@@ -455,3 +456,61 @@ class EraseDonorResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseDonorResponse: _TypeAlias = EraseDonorResponse  # noqa: Y015
+
+@_typing.final
+class GetAuditTrailRequest(_message.Message):
+    """Whose trail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONATION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    donation_id: _builtins.str
+    """The donation."""
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 100 means 100."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        donation_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["donation_id", b"donation_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuditTrailRequest: _TypeAlias = GetAuditTrailRequest  # noqa: Y015
+
+@_typing.final
+class GetAuditTrailResponse(_message.Message):
+    """A page of the trail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_audit_pb2.AuditEntry]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_audit_pb2.AuditEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuditTrailResponse: _TypeAlias = GetAuditTrailResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class DonationOperationsServiceStub:
                 request_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.TraceDonationRequest.SerializeToString,
                 response_deserializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.TraceDonationResponse.FromString,
                 _registered_method=True)
+        self.GetAuditTrail = channel.unary_unary(
+                '/giving.donation.v1.DonationOperationsService/GetAuditTrail',
+                request_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.GetAuditTrailRequest.SerializeToString,
+                response_deserializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.GetAuditTrailResponse.FromString,
+                _registered_method=True)
         self.StreamTallies = channel.unary_stream(
                 '/giving.donation.v1.DonationOperationsService/StreamTallies',
                 request_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.StreamTalliesRequest.SerializeToString,
@@ -77,6 +82,14 @@ class DonationOperationsServiceServicer:
     def TraceDonation(self, request, context):
         """One timeline over all services: why this state, what next, when. Refuses an id that no service knows with
         DONATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAuditTrail(self, request, context):
+        """Lists every change of a donation and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
+        ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +129,11 @@ def add_DonationOperationsServiceServicer_to_server(servicer, server):
                     servicer.TraceDonation,
                     request_deserializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.TraceDonationRequest.FromString,
                     response_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.TraceDonationResponse.SerializeToString,
+            ),
+            'GetAuditTrail': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAuditTrail,
+                    request_deserializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.GetAuditTrailRequest.FromString,
+                    response_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.GetAuditTrailResponse.SerializeToString,
             ),
             'StreamTallies': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamTallies,
@@ -188,6 +206,33 @@ class DonationOperationsService:
             '/giving.donation.v1.DonationOperationsService/TraceDonation',
             giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.TraceDonationRequest.SerializeToString,
             giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.TraceDonationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAuditTrail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/giving.donation.v1.DonationOperationsService/GetAuditTrail',
+            giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.GetAuditTrailRequest.SerializeToString,
+            giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.GetAuditTrailResponse.FromString,
             options,
             channel_credentials,
             insecure,

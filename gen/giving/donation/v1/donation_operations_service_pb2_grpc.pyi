@@ -41,6 +41,10 @@ class DonationOperationsServiceStub:
     """One timeline over all services: why this state, what next, when. Refuses an id that no service knows with
     DONATION_NOT_FOUND.
     """
+    GetAuditTrail: _grpc.UnaryUnaryMultiCallable[_donation_operations_service_pb2.GetAuditTrailRequest, _donation_operations_service_pb2.GetAuditTrailResponse]
+    """Lists every change of a donation and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
+    ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+    """
     StreamTallies: _grpc.UnaryStreamMultiCallable[_donation_operations_service_pb2.StreamTalliesRequest, _donation_operations_service_pb2.StreamTalliesResponse]
     """Streams every donation's tally for a rebuild, beginning with the log's snapshot that it is consistent with. A repeat
     begins again.
@@ -62,6 +66,10 @@ class DonationOperationsServiceAsyncStub(DonationOperationsServiceStub):
     TraceDonation: _aio.UnaryUnaryMultiCallable[_donation_operations_service_pb2.TraceDonationRequest, _donation_operations_service_pb2.TraceDonationResponse]  # type: ignore[assignment]
     """One timeline over all services: why this state, what next, when. Refuses an id that no service knows with
     DONATION_NOT_FOUND.
+    """
+    GetAuditTrail: _aio.UnaryUnaryMultiCallable[_donation_operations_service_pb2.GetAuditTrailRequest, _donation_operations_service_pb2.GetAuditTrailResponse]  # type: ignore[assignment]
+    """Lists every change of a donation and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
+    ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
     """
     StreamTallies: _aio.UnaryStreamMultiCallable[_donation_operations_service_pb2.StreamTalliesRequest, _donation_operations_service_pb2.StreamTalliesResponse]  # type: ignore[assignment]
     """Streams every donation's tally for a rebuild, beginning with the log's snapshot that it is consistent with. A repeat
@@ -91,6 +99,15 @@ class DonationOperationsServiceServicer:
     ) -> _typing.Union[_donation_operations_service_pb2.TraceDonationResponse, _abc.Awaitable[_donation_operations_service_pb2.TraceDonationResponse]]:
         """One timeline over all services: why this state, what next, when. Refuses an id that no service knows with
         DONATION_NOT_FOUND.
+        """
+
+    def GetAuditTrail(
+        self,
+        request: _donation_operations_service_pb2.GetAuditTrailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_donation_operations_service_pb2.GetAuditTrailResponse, _abc.Awaitable[_donation_operations_service_pb2.GetAuditTrailResponse]]:
+        """Lists every change of a donation and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
+        ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
         """
 
     def StreamTallies(

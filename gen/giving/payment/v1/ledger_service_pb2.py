@@ -29,7 +29,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&giving/payment/v1/ledger_service.proto\x12\x11giving.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgiving/common/v1/money.proto\x1a\x1dgiving/common/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x01\n\x05\x45ntry\x12\x12\n\nposting_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\t\x12\'\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.giving.common.v1.Money\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x15\n\x13VerifyLedgerRequest\"\xc7\x01\n\x14VerifyLedgerResponse\x12\x45\n\nviolations\x18\x01 \x03(\x0b\x32\x31.giving.payment.v1.VerifyLedgerResponse.Violation\x12\x10\n\x08postings\x18\x02 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x03\x1a\x45\n\tViolation\x12\x12\n\nposting_id\x18\x01 \x01(\t\x12$\n\x03sum\x18\x02 \x01(\x0b\x32\x17.giving.common.v1.Money\"|\n\x11GetBalanceRequest\x12\x1a\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12 \n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x12GetBalanceResponse\x12)\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x17.giving.common.v1.Money\"4\n\x12ListEntriesRequest\x12\x1e\n\x0creference_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"@\n\x13ListEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.giving.payment.v1.Entry2\x89\x03\n\rLedgerService\x12q\n\x0cVerifyLedger\x12&.giving.payment.v1.VerifyLedgerRequest\x1a\'.giving.payment.v1.VerifyLedgerResponse\"\x10\x8a\xb5\x18\x0c\n\x02\x04\x05\x10\x01\x18\x04(\xe0\xd4\x03\x12\x98\x01\n\nGetBalance\x12$.giving.payment.v1.GetBalanceRequest\x1a%.giving.payment.v1.GetBalanceResponse\"=\x8a\xb5\x18\x0c\n\x02\x04\x05\x10\x01\x18\x04(\xe0\xd4\x03\x82\xd3\xe4\x93\x02\'\x12%/v1/ledger/accounts/{account}/balance\x12j\n\x0bListEntries\x12%.giving.payment.v1.ListEntriesRequest\x1a&.giving.payment.v1.ListEntriesResponse\"\x0c\x8a\xb5\x18\x08\n\x02\x04\x05\x10\x01\x18\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&giving/payment/v1/ledger_service.proto\x12\x11giving.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgiving/common/v1/money.proto\x1a\x1dgiving/common/v1/policy.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc6\x01\n\x05\x45ntry\x12\x12\n\nposting_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\t\x12\'\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x17.giving.common.v1.Money\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\x1b\n\x13reverses_posting_id\x18\x07 \x01(\t\"\x15\n\x13VerifyLedgerRequest\"\xc7\x01\n\x14VerifyLedgerResponse\x12\x45\n\nviolations\x18\x01 \x03(\x0b\x32\x31.giving.payment.v1.VerifyLedgerResponse.Violation\x12\x10\n\x08postings\x18\x02 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x03\x1a\x45\n\tViolation\x12\x12\n\nposting_id\x18\x01 \x01(\t\x12$\n\x03sum\x18\x02 \x01(\x0b\x32\x17.giving.common.v1.Money\"|\n\x11GetBalanceRequest\x12\x1a\n\x07\x61\x63\x63ount\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18@\x12 \n\x0b\x63\x61mpaign_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12)\n\x05\x61s_of\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x12GetBalanceResponse\x12)\n\x08\x62\x61lances\x18\x01 \x03(\x0b\x32\x17.giving.common.v1.Money\"4\n\x12ListEntriesRequest\x12\x1e\n\x0creference_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\"@\n\x13ListEntriesResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.giving.payment.v1.Entry2\x89\x03\n\rLedgerService\x12q\n\x0cVerifyLedger\x12&.giving.payment.v1.VerifyLedgerRequest\x1a\'.giving.payment.v1.VerifyLedgerResponse\"\x10\x8a\xb5\x18\x0c\n\x02\x04\x05\x10\x01\x18\x04(\xe0\xd4\x03\x12\x98\x01\n\nGetBalance\x12$.giving.payment.v1.GetBalanceRequest\x1a%.giving.payment.v1.GetBalanceResponse\"=\x8a\xb5\x18\x0c\n\x02\x04\x05\x10\x01\x18\x04(\xe0\xd4\x03\x82\xd3\xe4\x93\x02\'\x12%/v1/ledger/accounts/{account}/balance\x12j\n\x0bListEntries\x12%.giving.payment.v1.ListEntriesRequest\x1a&.giving.payment.v1.ListEntriesResponse\"\x0c\x8a\xb5\x18\x08\n\x02\x04\x05\x10\x01\x18\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,21 +49,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERSERVICE'].methods_by_name['ListEntries']._loaded_options = None
   _globals['_LEDGERSERVICE'].methods_by_name['ListEntries']._serialized_options = b'\212\265\030\010\n\002\004\005\020\001\030\004'
   _globals['_ENTRY']._serialized_start=215
-  _globals['_ENTRY']._serialized_end=370
-  _globals['_VERIFYLEDGERREQUEST']._serialized_start=372
-  _globals['_VERIFYLEDGERREQUEST']._serialized_end=393
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=396
-  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=595
-  _globals['_VERIFYLEDGERRESPONSE_VIOLATION']._serialized_start=526
-  _globals['_VERIFYLEDGERRESPONSE_VIOLATION']._serialized_end=595
-  _globals['_GETBALANCEREQUEST']._serialized_start=597
-  _globals['_GETBALANCEREQUEST']._serialized_end=721
-  _globals['_GETBALANCERESPONSE']._serialized_start=723
-  _globals['_GETBALANCERESPONSE']._serialized_end=786
-  _globals['_LISTENTRIESREQUEST']._serialized_start=788
-  _globals['_LISTENTRIESREQUEST']._serialized_end=840
-  _globals['_LISTENTRIESRESPONSE']._serialized_start=842
-  _globals['_LISTENTRIESRESPONSE']._serialized_end=906
-  _globals['_LEDGERSERVICE']._serialized_start=909
-  _globals['_LEDGERSERVICE']._serialized_end=1302
+  _globals['_ENTRY']._serialized_end=413
+  _globals['_VERIFYLEDGERREQUEST']._serialized_start=415
+  _globals['_VERIFYLEDGERREQUEST']._serialized_end=436
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_start=439
+  _globals['_VERIFYLEDGERRESPONSE']._serialized_end=638
+  _globals['_VERIFYLEDGERRESPONSE_VIOLATION']._serialized_start=569
+  _globals['_VERIFYLEDGERRESPONSE_VIOLATION']._serialized_end=638
+  _globals['_GETBALANCEREQUEST']._serialized_start=640
+  _globals['_GETBALANCEREQUEST']._serialized_end=764
+  _globals['_GETBALANCERESPONSE']._serialized_start=766
+  _globals['_GETBALANCERESPONSE']._serialized_end=829
+  _globals['_LISTENTRIESREQUEST']._serialized_start=831
+  _globals['_LISTENTRIESREQUEST']._serialized_end=883
+  _globals['_LISTENTRIESRESPONSE']._serialized_start=885
+  _globals['_LISTENTRIESRESPONSE']._serialized_end=949
+  _globals['_LEDGERSERVICE']._serialized_start=952
+  _globals['_LEDGERSERVICE']._serialized_end=1345
 # @@protoc_insertion_point(module_scope)

@@ -31,12 +31,18 @@ class Entry(_message.Message):
     CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REVERSES_POSTING_ID_FIELD_NUMBER: _builtins.int
     posting_id: _builtins.str
     """The posting."""
     account: _builtins.str
     """The account's code, as docs/ledger.md lists them."""
     campaign_id: _builtins.str
     """What for; empty for accounts without campaigns."""
+    kind: _builtins.str
+    """What the posting stands for, as docs/ledger.md lists them."""
+    reverses_posting_id: _builtins.str
+    """The posting that this one takes back, all or part; empty for others."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Positive: debit. Negative: credit."""
@@ -53,10 +59,12 @@ class Entry(_message.Message):
         campaign_id: _builtins.str = ...,
         amount: _money_pb2.Money | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: _builtins.str = ...,
+        reverses_posting_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "campaign_id", b"campaign_id", "create_time", b"create_time", "posting_id", b"posting_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "campaign_id", b"campaign_id", "create_time", b"create_time", "kind", b"kind", "posting_id", b"posting_id", "reverses_posting_id", b"reverses_posting_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

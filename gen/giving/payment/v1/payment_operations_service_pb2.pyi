@@ -4,8 +4,11 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from giving.common.v1 import audit_pb2 as _audit_pb2
 from giving.common.v1 import money_pb2 as _money_pb2
+from giving.payment.v1 import payment_pb2 as _payment_pb2
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -63,6 +66,14 @@ class ProviderEvent(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PROVIDER_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+    INTENT_ID_FIELD_NUMBER: _builtins.int
+    POLLED_FIELD_NUMBER: _builtins.int
+    OPERATOR_REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """The provider's id, `evt_…`."""
     type: _builtins.str
@@ -71,9 +82,31 @@ class ProviderEvent(_message.Message):
     """Where it stands."""
     reason: _builtins.str
     """Why it waits; empty otherwise."""
+    attempts: _builtins.int
+    """How often it was looked at."""
+    intent_id: _builtins.str
+    """The provider's id of the intent that it is about; empty where it is about none."""
+    polled: _builtins.bool
+    """How it came: false by a delivery, true because we asked for it."""
+    operator_reason: _builtins.str
+    """Why an operator decided as he did; empty before."""
+    actor: _builtins.str
+    """Which operator; empty before."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it came."""
+
+    @_builtins.property
+    def provider_time(self) -> _timestamp_pb2.Timestamp:
+        """When the provider made it."""
+
+    @_builtins.property
+    def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is looked at next; absent unless it is parked."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed."""
 
     def __init__(
         self,
@@ -83,14 +116,72 @@ class ProviderEvent(_message.Message):
         state: Global___ProviderEvent.State.ValueType = ...,
         reason: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        provider_time: _timestamp_pb2.Timestamp | None = ...,
+        attempts: _builtins.int = ...,
+        next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        intent_id: _builtins.str = ...,
+        polled: _builtins.bool = ...,
+        operator_reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "next_attempt_time", b"next_attempt_time", "provider_time", b"provider_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "event_id", b"event_id", "reason", b"reason", "state", b"state", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "attempts", b"attempts", "create_time", b"create_time", "event_id", b"event_id", "intent_id", b"intent_id", "next_attempt_time", b"next_attempt_time", "operator_reason", b"operator_reason", "polled", b"polled", "provider_time", b"provider_time", "reason", b"reason", "state", b"state", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProviderEvent: _TypeAlias = ProviderEvent  # noqa: Y015
+
+@_typing.final
+class GetProviderEventRequest(_message.Message):
+    """Which event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The provider's id."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProviderEventRequest: _TypeAlias = GetProviderEventRequest  # noqa: Y015
+
+@_typing.final
+class GetProviderEventResponse(_message.Message):
+    """The event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """As it came, byte for byte; empty where our key does not open it."""
+    @_builtins.property
+    def event(self) -> Global___ProviderEvent:
+        """As it stands now."""
+
+    def __init__(
+        self,
+        *,
+        event: Global___ProviderEvent | None = ...,
+        body: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetProviderEventResponse: _TypeAlias = GetProviderEventResponse  # noqa: Y015
 
 @_typing.final
 class ListProviderEventsRequest(_message.Message):
@@ -210,19 +301,29 @@ class ReplayProviderEventsResponse(_message.Message):
 
     MATCHED_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     matched: _builtins.int
     """How many matched."""
     applied: _builtins.int
-    """How many changed something."""
+    """How many are applied after it, or would be."""
+    more: _builtins.bool
+    """More match than one call takes: call again with the time of the last one."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderEvent]:
+        """Each of them, as it stands after it, or would."""
+
     def __init__(
         self,
         *,
         matched: _builtins.int = ...,
         applied: _builtins.int = ...,
+        events: _abc.Iterable[Global___ProviderEvent] | None = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "matched", b"matched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "events", b"events", "matched", b"matched", "more", b"more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -321,21 +422,37 @@ class Breaker(_message.Message):
 
     STATE_FIELD_NUMBER: _builtins.int
     NEXT_PROBE_TIME_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
     state: Global___Breaker.State.ValueType
     """Whether calls go through."""
+    held: _builtins.bool
+    """An operator holds it open, until he closes it."""
+    reason: _builtins.str
+    """Why, in his words; empty unless held."""
+    actor: _builtins.str
+    """Which operator; empty unless held."""
+    failures: _builtins.int
+    """Calls that failed in the last ten seconds."""
     @_builtins.property
     def next_probe_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next probe is; absent while closed."""
+        """When the next probe is; absent while closed or held."""
 
     def __init__(
         self,
         *,
         state: Global___Breaker.State.ValueType = ...,
         next_probe_time: _timestamp_pb2.Timestamp | None = ...,
+        held: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        failures: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_probe_time", b"next_probe_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_probe_time", b"next_probe_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "failures", b"failures", "held", b"held", "next_probe_time", b"next_probe_time", "reason", b"reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,10 +612,147 @@ class GetReconciliationReportResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Currency(_message.Message):
+        """A currency of the provider's balance."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CURRENCY_FIELD_NUMBER: _builtins.int
+        PROVIDER_NET_FIELD_NUMBER: _builtins.int
+        LEDGER_NET_FIELD_NUMBER: _builtins.int
+        OUTSTANDING_FIELD_NUMBER: _builtins.int
+        currency: _builtins.str
+        """ISO 4217."""
+        @_builtins.property
+        def provider_net(self) -> _money_pb2.Money:
+            """What moved on the provider's balance that day, by its own balance transactions."""
+
+        @_builtins.property
+        def ledger_net(self) -> _money_pb2.Money:
+            """What was posted to `provider_clearing` for the same balance transactions."""
+
+        @_builtins.property
+        def outstanding(self) -> _money_pb2.Money:
+            """What our books say moved that day and the provider's balance does not show yet."""
+
+        def __init__(
+            self,
+            *,
+            currency: _builtins.str = ...,
+            provider_net: _money_pb2.Money | None = ...,
+            ledger_net: _money_pb2.Money | None = ...,
+            outstanding: _money_pb2.Money | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["ledger_net", b"ledger_net", "outstanding", b"outstanding", "provider_net", b"provider_net"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "ledger_net", b"ledger_net", "outstanding", b"outstanding", "provider_net", b"provider_net"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     LINES_FIELD_NUMBER: _builtins.int
     FOOTS_FIELD_NUMBER: _builtins.int
+    CURRENCIES_FIELD_NUMBER: _builtins.int
     foots: _builtins.bool
     """Whether it foots to the ledger."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetReconciliationReportResponse.Line]:
+        """One line per class and currency."""
+
+    @_builtins.property
+    def currencies(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetReconciliationReportResponse.Currency]:
+        """One per currency."""
+
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___GetReconciliationReportResponse.Line] | None = ...,
+        foots: _builtins.bool = ...,
+        currencies: _abc.Iterable[Global___GetReconciliationReportResponse.Currency] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currencies", b"currencies", "foots", b"foots", "lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetReconciliationReportResponse: _TypeAlias = GetReconciliationReportResponse  # noqa: Y015
+
+@_typing.final
+class UploadSettlementRequest(_message.Message):
+    """A settlement file: one header, then its bytes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Header(_message.Message):
+        """What is coming."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SHA256_FIELD_NUMBER: _builtins.int
+        NAME_FIELD_NUMBER: _builtins.int
+        SIZE_BYTES_FIELD_NUMBER: _builtins.int
+        DRY_RUN_FIELD_NUMBER: _builtins.int
+        sha256: _builtins.str
+        """SHA-256 of the whole file in lower-case hex; the idempotency key."""
+        name: _builtins.str
+        """The file's name, for the list."""
+        size_bytes: _builtins.int
+        """How many bytes are coming."""
+        dry_run: _builtins.bool
+        """Only say what would become of it."""
+        def __init__(
+            self,
+            *,
+            sha256: _builtins.str = ...,
+            name: _builtins.str = ...,
+            size_bytes: _builtins.int = ...,
+            dry_run: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """Every other one, in order."""
+    @_builtins.property
+    def header(self) -> Global___UploadSettlementRequest.Header:
+        """The first message."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___UploadSettlementRequest.Header | None = ...,
+        chunk: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "header", b"header", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___UploadSettlementRequest: _TypeAlias = UploadSettlementRequest  # noqa: Y015
+
+@_typing.final
+class UploadSettlementResponse(_message.Message):
+    """What became of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    rows: _builtins.int
+    """How many rows it has."""
+    replayed: _builtins.bool
+    """It had been taken before, and nothing was done."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetReconciliationReportResponse.Line]:
         """One line per class and currency."""
@@ -507,12 +761,461 @@ class GetReconciliationReportResponse(_message.Message):
         self,
         *,
         lines: _abc.Iterable[Global___GetReconciliationReportResponse.Line] | None = ...,
-        foots: _builtins.bool = ...,
+        rows: _builtins.int = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["foots", b"foots", "lines", b"lines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines", "replayed", b"replayed", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetReconciliationReportResponse: _TypeAlias = GetReconciliationReportResponse  # noqa: Y015
+Global___UploadSettlementResponse: _TypeAlias = UploadSettlementResponse  # noqa: Y015
+
+@_typing.final
+class ListReconciliationItemsRequest(_message.Message):
+    """Which items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    CLASS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Only of this day, ISO 8601 in UTC; empty: of all."""
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 100 means 100."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class", b"class", "day", b"day", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReconciliationItemsRequest: _TypeAlias = ListReconciliationItemsRequest  # noqa: Y015
+
+@_typing.final
+class ListReconciliationItemsResponse(_message.Message):
+    """A page of items."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        """One finding."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CLASS_FIELD_NUMBER: _builtins.int
+        BALANCE_TRANSACTION_ID_FIELD_NUMBER: _builtins.int
+        SOURCE_ID_FIELD_NUMBER: _builtins.int
+        PAYMENT_ID_FIELD_NUMBER: _builtins.int
+        PROVIDER_AMOUNT_FIELD_NUMBER: _builtins.int
+        OUR_AMOUNT_FIELD_NUMBER: _builtins.int
+        TIME_FIELD_NUMBER: _builtins.int
+        AGE_FIELD_NUMBER: _builtins.int
+        ALLOWED_ACTIONS_FIELD_NUMBER: _builtins.int
+        balance_transaction_id: _builtins.str
+        """The provider's balance transaction; empty where the provider has none."""
+        source_id: _builtins.str
+        """What it is about at the provider, such as `ch_…`, `re_…`, `po_…`."""
+        payment_id: _builtins.str
+        """The payment; empty where we have none."""
+        @_builtins.property
+        def provider_amount(self) -> _money_pb2.Money:
+            """What the provider says."""
+
+        @_builtins.property
+        def our_amount(self) -> _money_pb2.Money:
+            """What our books say."""
+
+        @_builtins.property
+        def time(self) -> _timestamp_pb2.Timestamp:
+            """When the provider booked it, or when we did."""
+
+        @_builtins.property
+        def age(self) -> _duration_pb2.Duration:
+            """How long it has been open."""
+
+        @_builtins.property
+        def allowed_actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """What may be done about it, as names of RPCs."""
+
+        def __init__(
+            self,
+            *,
+            balance_transaction_id: _builtins.str = ...,
+            source_id: _builtins.str = ...,
+            payment_id: _builtins.str = ...,
+            provider_amount: _money_pb2.Money | None = ...,
+            our_amount: _money_pb2.Money | None = ...,
+            time: _timestamp_pb2.Timestamp | None = ...,
+            age: _duration_pb2.Duration | None = ...,
+            allowed_actions: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "our_amount", b"our_amount", "provider_amount", b"provider_amount", "time", b"time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "allowed_actions", b"allowed_actions", "balance_transaction_id", b"balance_transaction_id", "class", b"class", "our_amount", b"our_amount", "payment_id", b"payment_id", "provider_amount", b"provider_amount", "source_id", b"source_id", "time", b"time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListReconciliationItemsResponse.Item]:
+        """Newest day first."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ListReconciliationItemsResponse.Item] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReconciliationItemsResponse: _TypeAlias = ListReconciliationItemsResponse  # noqa: Y015
+
+@_typing.final
+class ListOpenPaymentsRequest(_message.Message):
+    """How old."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGE_FIELD_NUMBER: _builtins.int
+    MANUAL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    manual: _builtins.bool
+    """Only those that need an operator."""
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 100 means 100."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """Only payments older than this."""
+
+    def __init__(
+        self,
+        *,
+        age: _duration_pb2.Duration | None = ...,
+        manual: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "manual", b"manual", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenPaymentsRequest: _TypeAlias = ListOpenPaymentsRequest  # noqa: Y015
+
+@_typing.final
+class ListOpenPaymentsResponse(_message.Message):
+    """A page of open payments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Item(_message.Message):
+        """One of them."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PAYMENT_FIELD_NUMBER: _builtins.int
+        REASON_FIELD_NUMBER: _builtins.int
+        NEXT_ATTEMPT_TIME_FIELD_NUMBER: _builtins.int
+        reason: _builtins.str
+        """Why it is open."""
+        @_builtins.property
+        def payment(self) -> _payment_pb2.Payment:
+            """As it stands now."""
+
+        @_builtins.property
+        def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
+            """When the provider is asked next; absent: by hand."""
+
+        def __init__(
+            self,
+            *,
+            payment: _payment_pb2.Payment | None = ...,
+            reason: _builtins.str = ...,
+            next_attempt_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_time", b"next_attempt_time", "payment", b"payment"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["next_attempt_time", b"next_attempt_time", "payment", b"payment", "reason", b"reason"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListOpenPaymentsResponse.Item]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___ListOpenPaymentsResponse.Item] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpenPaymentsResponse: _TypeAlias = ListOpenPaymentsResponse  # noqa: Y015
+
+@_typing.final
+class AskProviderRequest(_message.Message):
+    """What to ask about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key."""
+    payment_id: _builtins.str
+    """The payment."""
+    reason: _builtins.str
+    """Why; kept in the audit trail."""
+    dry_run: _builtins.bool
+    """Says what would happen and does nothing."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "payment_id", b"payment_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskProviderRequest: _TypeAlias = AskProviderRequest  # noqa: Y015
+
+@_typing.final
+class AskProviderResponse(_message.Message):
+    """The payment after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment(self) -> _payment_pb2.Payment:
+        """As it stands now."""
+
+    def __init__(
+        self,
+        *,
+        payment: _payment_pb2.Payment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment", b"payment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskProviderResponse: _TypeAlias = AskProviderResponse  # noqa: Y015
+
+@_typing.final
+class TracePaymentRequest(_message.Message):
+    """By any id of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    """The donation, the payment, or an id of the provider."""
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TracePaymentRequest: _TypeAlias = TracePaymentRequest  # noqa: Y015
+
+@_typing.final
+class TracePaymentResponse(_message.Message):
+    """The timeline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Step(_message.Message):
+        """One moment of it."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        @_typing.final
+        class DetailsEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+        TIME_FIELD_NUMBER: _builtins.int
+        WHAT_FIELD_NUMBER: _builtins.int
+        DETAILS_FIELD_NUMBER: _builtins.int
+        what: _builtins.str
+        """What happened."""
+        @_builtins.property
+        def time(self) -> _timestamp_pb2.Timestamp:
+            """When."""
+
+        @_builtins.property
+        def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """Ids and amounts."""
+
+        def __init__(
+            self,
+            *,
+            time: _timestamp_pb2.Timestamp | None = ...,
+            what: _builtins.str = ...,
+            details: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "time", b"time", "what", b"what"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    NEXT_TIME_FIELD_NUMBER: _builtins.int
+    why: _builtins.str
+    """Why this state."""
+    next: _builtins.str
+    """What happens next."""
+    @_builtins.property
+    def payment(self) -> _payment_pb2.Payment:
+        """As it stands now."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracePaymentResponse.Step]:
+        """Oldest first."""
+
+    @_builtins.property
+    def next_time(self) -> _timestamp_pb2.Timestamp:
+        """When; absent: nothing is due."""
+
+    def __init__(
+        self,
+        *,
+        payment: _payment_pb2.Payment | None = ...,
+        steps: _abc.Iterable[Global___TracePaymentResponse.Step] | None = ...,
+        why: _builtins.str = ...,
+        next: _builtins.str = ...,
+        next_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_time", b"next_time", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "next_time", b"next_time", "payment", b"payment", "steps", b"steps", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TracePaymentResponse: _TypeAlias = TracePaymentResponse  # noqa: Y015
+
+@_typing.final
+class GetAuditTrailRequest(_message.Message):
+    """Whose trail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    reference_id: _builtins.str
+    """The payment, or the donation that it pays for."""
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 100 means 100."""
+    page_token: _builtins.str
+    """From the previous answer."""
+    def __init__(
+        self,
+        *,
+        reference_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "reference_id", b"reference_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuditTrailRequest: _TypeAlias = GetAuditTrailRequest  # noqa: Y015
+
+@_typing.final
+class GetAuditTrailResponse(_message.Message):
+    """A page of the trail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_audit_pb2.AuditEntry]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[_audit_pb2.AuditEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuditTrailResponse: _TypeAlias = GetAuditTrailResponse  # noqa: Y015

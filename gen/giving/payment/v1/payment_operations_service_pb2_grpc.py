@@ -40,6 +40,11 @@ class PaymentOperationsServiceStub:
                 request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListProviderEventsRequest.SerializeToString,
                 response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListProviderEventsResponse.FromString,
                 _registered_method=True)
+        self.GetProviderEvent = channel.unary_unary(
+                '/giving.payment.v1.PaymentOperationsService/GetProviderEvent',
+                request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetProviderEventRequest.SerializeToString,
+                response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetProviderEventResponse.FromString,
+                _registered_method=True)
         self.ReplayProviderEvents = channel.unary_unary(
                 '/giving.payment.v1.PaymentOperationsService/ReplayProviderEvents',
                 request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ReplayProviderEventsRequest.SerializeToString,
@@ -60,10 +65,40 @@ class PaymentOperationsServiceStub:
                 request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.SetBreakerRequest.SerializeToString,
                 response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.SetBreakerResponse.FromString,
                 _registered_method=True)
+        self.UploadSettlement = channel.stream_unary(
+                '/giving.payment.v1.PaymentOperationsService/UploadSettlement',
+                request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.UploadSettlementRequest.SerializeToString,
+                response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.UploadSettlementResponse.FromString,
+                _registered_method=True)
+        self.ListReconciliationItems = channel.unary_unary(
+                '/giving.payment.v1.PaymentOperationsService/ListReconciliationItems',
+                request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListReconciliationItemsRequest.SerializeToString,
+                response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListReconciliationItemsResponse.FromString,
+                _registered_method=True)
         self.GetReconciliationReport = channel.unary_unary(
                 '/giving.payment.v1.PaymentOperationsService/GetReconciliationReport',
                 request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetReconciliationReportRequest.SerializeToString,
                 response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetReconciliationReportResponse.FromString,
+                _registered_method=True)
+        self.ListOpenPayments = channel.unary_unary(
+                '/giving.payment.v1.PaymentOperationsService/ListOpenPayments',
+                request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListOpenPaymentsRequest.SerializeToString,
+                response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListOpenPaymentsResponse.FromString,
+                _registered_method=True)
+        self.AskProvider = channel.unary_unary(
+                '/giving.payment.v1.PaymentOperationsService/AskProvider',
+                request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.AskProviderRequest.SerializeToString,
+                response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.AskProviderResponse.FromString,
+                _registered_method=True)
+        self.TracePayment = channel.unary_unary(
+                '/giving.payment.v1.PaymentOperationsService/TracePayment',
+                request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.TracePaymentRequest.SerializeToString,
+                response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.TracePaymentResponse.FromString,
+                _registered_method=True)
+        self.GetAuditTrail = channel.unary_unary(
+                '/giving.payment.v1.PaymentOperationsService/GetAuditTrail',
+                request_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetAuditTrailRequest.SerializeToString,
+                response_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetAuditTrailResponse.FromString,
                 _registered_method=True)
 
 
@@ -78,29 +113,58 @@ class PaymentOperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetProviderEvent(self, request, context):
+        """Returns one inbound event with its raw body. Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReplayProviderEvents(self, request, context):
-        """Applies inbound events again. A repeat changes nothing that is applied.
+        """Applies inbound events again, by id or by type and time, oldest first, at most 1,000 a call. What is applied already
+        changes nothing; what was skipped is taken up again only by its id. A repeat with the same request id applies nothing new
+        to what is applied. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SkipProviderEvent(self, request, context):
-        """Gives an inbound event up, with a reason that stays. A repeat returns it as it stands.
+        """Gives an inbound event up that is parked or quarantined, with a reason that stays. A repeat returns it as it stands.
+        Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND, an applied one with PROVIDER_EVENT_STATE_CONFLICT, other content
+        under a used key with IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBreaker(self, request, context):
-        """Returns the circuit breaker's state.
+        """Returns the state of the circuit breaker of the replica that answers; what an operator holds open is open in all of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetBreaker(self, request, context):
-        """Opens or closes the circuit breaker by hand. A repeat returns it as it stands.
+        """Holds the circuit breaker open, or closes it and leaves it to itself again, in every replica. A repeat returns it as it
+        stands. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadSettlement(self, request_iterator, context):
+        """Takes a settlement file of the provider (CSV, itemised by balance transaction), the header first, then the bytes in
+        order. All of it counts or nothing: what is wrong as a file is refused with SETTLEMENT_FILE_REFUSED, what is wrong with a
+        row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReconciliationItems(self, request, context):
+        """Lists what does not match between the provider's balance and ours, newest day first, each with its age and what may be
+        done about it. Refuses a foreign page token with PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +177,39 @@ class PaymentOperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOpenPayments(self, request, context):
+        """Lists payments that are older than `age` and not proven to have ended, oldest first, each with its reason and next step:
+        the queue of what needs an operator is this list with `manual` set. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AskProvider(self, request, context):
+        """Asks the provider about a payment at once, and takes it out of the manual queue. A repeat with the same request id
+        returns the payment as it stands. Refuses an unknown id with PAYMENT_NOT_FOUND, other content under a used key with
+        IDEMPOTENCY_KEY_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TracePayment(self, request, context):
+        """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, or by an id of the
+        provider (intent, charge, refund, dispute, event). Refuses an id that it does not know with PAYMENT_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAuditTrail(self, request, context):
+        """Lists every change of a payment and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
+        ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentOperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -120,6 +217,11 @@ def add_PaymentOperationsServiceServicer_to_server(servicer, server):
                     servicer.ListProviderEvents,
                     request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListProviderEventsRequest.FromString,
                     response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListProviderEventsResponse.SerializeToString,
+            ),
+            'GetProviderEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProviderEvent,
+                    request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetProviderEventRequest.FromString,
+                    response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetProviderEventResponse.SerializeToString,
             ),
             'ReplayProviderEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ReplayProviderEvents,
@@ -141,10 +243,40 @@ def add_PaymentOperationsServiceServicer_to_server(servicer, server):
                     request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.SetBreakerRequest.FromString,
                     response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.SetBreakerResponse.SerializeToString,
             ),
+            'UploadSettlement': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadSettlement,
+                    request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.UploadSettlementRequest.FromString,
+                    response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.UploadSettlementResponse.SerializeToString,
+            ),
+            'ListReconciliationItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReconciliationItems,
+                    request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListReconciliationItemsRequest.FromString,
+                    response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListReconciliationItemsResponse.SerializeToString,
+            ),
             'GetReconciliationReport': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReconciliationReport,
                     request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetReconciliationReportRequest.FromString,
                     response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetReconciliationReportResponse.SerializeToString,
+            ),
+            'ListOpenPayments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpenPayments,
+                    request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListOpenPaymentsRequest.FromString,
+                    response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListOpenPaymentsResponse.SerializeToString,
+            ),
+            'AskProvider': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskProvider,
+                    request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.AskProviderRequest.FromString,
+                    response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.AskProviderResponse.SerializeToString,
+            ),
+            'TracePayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.TracePayment,
+                    request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.TracePaymentRequest.FromString,
+                    response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.TracePaymentResponse.SerializeToString,
+            ),
+            'GetAuditTrail': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAuditTrail,
+                    request_deserializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetAuditTrailRequest.FromString,
+                    response_serializer=giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetAuditTrailResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +307,33 @@ class PaymentOperationsService:
             '/giving.payment.v1.PaymentOperationsService/ListProviderEvents',
             giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListProviderEventsRequest.SerializeToString,
             giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListProviderEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProviderEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/giving.payment.v1.PaymentOperationsService/GetProviderEvent',
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetProviderEventRequest.SerializeToString,
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetProviderEventResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -294,6 +453,60 @@ class PaymentOperationsService:
             _registered_method=True)
 
     @staticmethod
+    def UploadSettlement(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/giving.payment.v1.PaymentOperationsService/UploadSettlement',
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.UploadSettlementRequest.SerializeToString,
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.UploadSettlementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReconciliationItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/giving.payment.v1.PaymentOperationsService/ListReconciliationItems',
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListReconciliationItemsRequest.SerializeToString,
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListReconciliationItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetReconciliationReport(request,
             target,
             options=(),
@@ -310,6 +523,114 @@ class PaymentOperationsService:
             '/giving.payment.v1.PaymentOperationsService/GetReconciliationReport',
             giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetReconciliationReportRequest.SerializeToString,
             giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetReconciliationReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpenPayments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/giving.payment.v1.PaymentOperationsService/ListOpenPayments',
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListOpenPaymentsRequest.SerializeToString,
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.ListOpenPaymentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskProvider(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/giving.payment.v1.PaymentOperationsService/AskProvider',
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.AskProviderRequest.SerializeToString,
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.AskProviderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TracePayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/giving.payment.v1.PaymentOperationsService/TracePayment',
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.TracePaymentRequest.SerializeToString,
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.TracePaymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAuditTrail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/giving.payment.v1.PaymentOperationsService/GetAuditTrail',
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetAuditTrailRequest.SerializeToString,
+            giving_dot_payment_dot_v1_dot_payment__operations__service__pb2.GetAuditTrailResponse.FromString,
             options,
             channel_credentials,
             insecure,

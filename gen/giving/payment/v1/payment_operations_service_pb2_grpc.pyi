@@ -35,16 +35,52 @@ class PaymentOperationsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PaymentOperationsServiceAsyncStub: ...
     ListProviderEvents: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ListProviderEventsRequest, _payment_operations_service_pb2.ListProviderEventsResponse]
     """Lists inbound provider events, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
+    GetProviderEvent: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetProviderEventRequest, _payment_operations_service_pb2.GetProviderEventResponse]
+    """Returns one inbound event with its raw body. Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND."""
     ReplayProviderEvents: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ReplayProviderEventsRequest, _payment_operations_service_pb2.ReplayProviderEventsResponse]
-    """Applies inbound events again. A repeat changes nothing that is applied."""
+    """Applies inbound events again, by id or by type and time, oldest first, at most 1,000 a call. What is applied already
+    changes nothing; what was skipped is taken up again only by its id. A repeat with the same request id applies nothing new
+    to what is applied. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+    """
     SkipProviderEvent: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.SkipProviderEventRequest, _payment_operations_service_pb2.SkipProviderEventResponse]
-    """Gives an inbound event up, with a reason that stays. A repeat returns it as it stands."""
+    """Gives an inbound event up that is parked or quarantined, with a reason that stays. A repeat returns it as it stands.
+    Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND, an applied one with PROVIDER_EVENT_STATE_CONFLICT, other content
+    under a used key with IDEMPOTENCY_KEY_REUSED.
+    """
     GetBreaker: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetBreakerRequest, _payment_operations_service_pb2.GetBreakerResponse]
-    """Returns the circuit breaker's state."""
+    """Returns the state of the circuit breaker of the replica that answers; what an operator holds open is open in all of them."""
     SetBreaker: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.SetBreakerRequest, _payment_operations_service_pb2.SetBreakerResponse]
-    """Opens or closes the circuit breaker by hand. A repeat returns it as it stands."""
+    """Holds the circuit breaker open, or closes it and leaves it to itself again, in every replica. A repeat returns it as it
+    stands. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+    """
+    UploadSettlement: _grpc.StreamUnaryMultiCallable[_payment_operations_service_pb2.UploadSettlementRequest, _payment_operations_service_pb2.UploadSettlementResponse]
+    """Takes a settlement file of the provider (CSV, itemised by balance transaction), the header first, then the bytes in
+    order. All of it counts or nothing: what is wrong as a file is refused with SETTLEMENT_FILE_REFUSED, what is wrong with a
+    row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome.
+    """
+    ListReconciliationItems: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ListReconciliationItemsRequest, _payment_operations_service_pb2.ListReconciliationItemsResponse]
+    """Lists what does not match between the provider's balance and ours, newest day first, each with its age and what may be
+    done about it. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+    """
     GetReconciliationReport: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetReconciliationReportRequest, _payment_operations_service_pb2.GetReconciliationReportResponse]
     """Returns how a day's settlement stands against the ledger, to the cent."""
+    ListOpenPayments: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ListOpenPaymentsRequest, _payment_operations_service_pb2.ListOpenPaymentsResponse]
+    """Lists payments that are older than `age` and not proven to have ended, oldest first, each with its reason and next step:
+    the queue of what needs an operator is this list with `manual` set. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+    """
+    AskProvider: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.AskProviderRequest, _payment_operations_service_pb2.AskProviderResponse]
+    """Asks the provider about a payment at once, and takes it out of the manual queue. A repeat with the same request id
+    returns the payment as it stands. Refuses an unknown id with PAYMENT_NOT_FOUND, other content under a used key with
+    IDEMPOTENCY_KEY_REUSED.
+    """
+    TracePayment: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.TracePaymentRequest, _payment_operations_service_pb2.TracePaymentResponse]
+    """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, or by an id of the
+    provider (intent, charge, refund, dispute, event). Refuses an id that it does not know with PAYMENT_NOT_FOUND.
+    """
+    GetAuditTrail: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetAuditTrailRequest, _payment_operations_service_pb2.GetAuditTrailResponse]
+    """Lists every change of a payment and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
+    ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+    """
 
 @_typing.type_check_only
 class PaymentOperationsServiceAsyncStub(PaymentOperationsServiceStub):
@@ -53,16 +89,52 @@ class PaymentOperationsServiceAsyncStub(PaymentOperationsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListProviderEvents: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ListProviderEventsRequest, _payment_operations_service_pb2.ListProviderEventsResponse]  # type: ignore[assignment]
     """Lists inbound provider events, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
+    GetProviderEvent: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetProviderEventRequest, _payment_operations_service_pb2.GetProviderEventResponse]  # type: ignore[assignment]
+    """Returns one inbound event with its raw body. Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND."""
     ReplayProviderEvents: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ReplayProviderEventsRequest, _payment_operations_service_pb2.ReplayProviderEventsResponse]  # type: ignore[assignment]
-    """Applies inbound events again. A repeat changes nothing that is applied."""
+    """Applies inbound events again, by id or by type and time, oldest first, at most 1,000 a call. What is applied already
+    changes nothing; what was skipped is taken up again only by its id. A repeat with the same request id applies nothing new
+    to what is applied. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+    """
     SkipProviderEvent: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.SkipProviderEventRequest, _payment_operations_service_pb2.SkipProviderEventResponse]  # type: ignore[assignment]
-    """Gives an inbound event up, with a reason that stays. A repeat returns it as it stands."""
+    """Gives an inbound event up that is parked or quarantined, with a reason that stays. A repeat returns it as it stands.
+    Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND, an applied one with PROVIDER_EVENT_STATE_CONFLICT, other content
+    under a used key with IDEMPOTENCY_KEY_REUSED.
+    """
     GetBreaker: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetBreakerRequest, _payment_operations_service_pb2.GetBreakerResponse]  # type: ignore[assignment]
-    """Returns the circuit breaker's state."""
+    """Returns the state of the circuit breaker of the replica that answers; what an operator holds open is open in all of them."""
     SetBreaker: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.SetBreakerRequest, _payment_operations_service_pb2.SetBreakerResponse]  # type: ignore[assignment]
-    """Opens or closes the circuit breaker by hand. A repeat returns it as it stands."""
+    """Holds the circuit breaker open, or closes it and leaves it to itself again, in every replica. A repeat returns it as it
+    stands. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+    """
+    UploadSettlement: _aio.StreamUnaryMultiCallable[_payment_operations_service_pb2.UploadSettlementRequest, _payment_operations_service_pb2.UploadSettlementResponse]  # type: ignore[assignment]
+    """Takes a settlement file of the provider (CSV, itemised by balance transaction), the header first, then the bytes in
+    order. All of it counts or nothing: what is wrong as a file is refused with SETTLEMENT_FILE_REFUSED, what is wrong with a
+    row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome.
+    """
+    ListReconciliationItems: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ListReconciliationItemsRequest, _payment_operations_service_pb2.ListReconciliationItemsResponse]  # type: ignore[assignment]
+    """Lists what does not match between the provider's balance and ours, newest day first, each with its age and what may be
+    done about it. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+    """
     GetReconciliationReport: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetReconciliationReportRequest, _payment_operations_service_pb2.GetReconciliationReportResponse]  # type: ignore[assignment]
     """Returns how a day's settlement stands against the ledger, to the cent."""
+    ListOpenPayments: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ListOpenPaymentsRequest, _payment_operations_service_pb2.ListOpenPaymentsResponse]  # type: ignore[assignment]
+    """Lists payments that are older than `age` and not proven to have ended, oldest first, each with its reason and next step:
+    the queue of what needs an operator is this list with `manual` set. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+    """
+    AskProvider: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.AskProviderRequest, _payment_operations_service_pb2.AskProviderResponse]  # type: ignore[assignment]
+    """Asks the provider about a payment at once, and takes it out of the manual queue. A repeat with the same request id
+    returns the payment as it stands. Refuses an unknown id with PAYMENT_NOT_FOUND, other content under a used key with
+    IDEMPOTENCY_KEY_REUSED.
+    """
+    TracePayment: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.TracePaymentRequest, _payment_operations_service_pb2.TracePaymentResponse]  # type: ignore[assignment]
+    """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, or by an id of the
+    provider (intent, charge, refund, dispute, event). Refuses an id that it does not know with PAYMENT_NOT_FOUND.
+    """
+    GetAuditTrail: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetAuditTrailRequest, _payment_operations_service_pb2.GetAuditTrailResponse]  # type: ignore[assignment]
+    """Lists every change of a payment and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
+    ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+    """
 
 class PaymentOperationsServiceServicer:
     """Operators' view of the provider: inbound events, the circuit breaker, reconciliation."""
@@ -74,33 +146,67 @@ class PaymentOperationsServiceServicer:
     ) -> _typing.Union[_payment_operations_service_pb2.ListProviderEventsResponse, _abc.Awaitable[_payment_operations_service_pb2.ListProviderEventsResponse]]:
         """Lists inbound provider events, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
 
+    def GetProviderEvent(
+        self,
+        request: _payment_operations_service_pb2.GetProviderEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_operations_service_pb2.GetProviderEventResponse, _abc.Awaitable[_payment_operations_service_pb2.GetProviderEventResponse]]:
+        """Returns one inbound event with its raw body. Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND."""
+
     def ReplayProviderEvents(
         self,
         request: _payment_operations_service_pb2.ReplayProviderEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_operations_service_pb2.ReplayProviderEventsResponse, _abc.Awaitable[_payment_operations_service_pb2.ReplayProviderEventsResponse]]:
-        """Applies inbound events again. A repeat changes nothing that is applied."""
+        """Applies inbound events again, by id or by type and time, oldest first, at most 1,000 a call. What is applied already
+        changes nothing; what was skipped is taken up again only by its id. A repeat with the same request id applies nothing new
+        to what is applied. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+        """
 
     def SkipProviderEvent(
         self,
         request: _payment_operations_service_pb2.SkipProviderEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_operations_service_pb2.SkipProviderEventResponse, _abc.Awaitable[_payment_operations_service_pb2.SkipProviderEventResponse]]:
-        """Gives an inbound event up, with a reason that stays. A repeat returns it as it stands."""
+        """Gives an inbound event up that is parked or quarantined, with a reason that stays. A repeat returns it as it stands.
+        Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND, an applied one with PROVIDER_EVENT_STATE_CONFLICT, other content
+        under a used key with IDEMPOTENCY_KEY_REUSED.
+        """
 
     def GetBreaker(
         self,
         request: _payment_operations_service_pb2.GetBreakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_operations_service_pb2.GetBreakerResponse, _abc.Awaitable[_payment_operations_service_pb2.GetBreakerResponse]]:
-        """Returns the circuit breaker's state."""
+        """Returns the state of the circuit breaker of the replica that answers; what an operator holds open is open in all of them."""
 
     def SetBreaker(
         self,
         request: _payment_operations_service_pb2.SetBreakerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_operations_service_pb2.SetBreakerResponse, _abc.Awaitable[_payment_operations_service_pb2.SetBreakerResponse]]:
-        """Opens or closes the circuit breaker by hand. A repeat returns it as it stands."""
+        """Holds the circuit breaker open, or closes it and leaves it to itself again, in every replica. A repeat returns it as it
+        stands. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+        """
+
+    def UploadSettlement(
+        self,
+        request_iterator: _MaybeAsyncIterator[_payment_operations_service_pb2.UploadSettlementRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_operations_service_pb2.UploadSettlementResponse, _abc.Awaitable[_payment_operations_service_pb2.UploadSettlementResponse]]:
+        """Takes a settlement file of the provider (CSV, itemised by balance transaction), the header first, then the bytes in
+        order. All of it counts or nothing: what is wrong as a file is refused with SETTLEMENT_FILE_REFUSED, what is wrong with a
+        row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome.
+        """
+
+    def ListReconciliationItems(
+        self,
+        request: _payment_operations_service_pb2.ListReconciliationItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_operations_service_pb2.ListReconciliationItemsResponse, _abc.Awaitable[_payment_operations_service_pb2.ListReconciliationItemsResponse]]:
+        """Lists what does not match between the provider's balance and ours, newest day first, each with its age and what may be
+        done about it. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+        """
 
     def GetReconciliationReport(
         self,
@@ -108,5 +214,42 @@ class PaymentOperationsServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_payment_operations_service_pb2.GetReconciliationReportResponse, _abc.Awaitable[_payment_operations_service_pb2.GetReconciliationReportResponse]]:
         """Returns how a day's settlement stands against the ledger, to the cent."""
+
+    def ListOpenPayments(
+        self,
+        request: _payment_operations_service_pb2.ListOpenPaymentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_operations_service_pb2.ListOpenPaymentsResponse, _abc.Awaitable[_payment_operations_service_pb2.ListOpenPaymentsResponse]]:
+        """Lists payments that are older than `age` and not proven to have ended, oldest first, each with its reason and next step:
+        the queue of what needs an operator is this list with `manual` set. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+        """
+
+    def AskProvider(
+        self,
+        request: _payment_operations_service_pb2.AskProviderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_operations_service_pb2.AskProviderResponse, _abc.Awaitable[_payment_operations_service_pb2.AskProviderResponse]]:
+        """Asks the provider about a payment at once, and takes it out of the manual queue. A repeat with the same request id
+        returns the payment as it stands. Refuses an unknown id with PAYMENT_NOT_FOUND, other content under a used key with
+        IDEMPOTENCY_KEY_REUSED.
+        """
+
+    def TracePayment(
+        self,
+        request: _payment_operations_service_pb2.TracePaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_operations_service_pb2.TracePaymentResponse, _abc.Awaitable[_payment_operations_service_pb2.TracePaymentResponse]]:
+        """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, or by an id of the
+        provider (intent, charge, refund, dispute, event). Refuses an id that it does not know with PAYMENT_NOT_FOUND.
+        """
+
+    def GetAuditTrail(
+        self,
+        request: _payment_operations_service_pb2.GetAuditTrailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_operations_service_pb2.GetAuditTrailResponse, _abc.Awaitable[_payment_operations_service_pb2.GetAuditTrailResponse]]:
+        """Lists every change of a payment and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
+        ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
+        """
 
 def add_PaymentOperationsServiceServicer_to_server(servicer: PaymentOperationsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -111,6 +111,9 @@ class Payment(_message.Message):
     FAILURE_CODE_FIELD_NUMBER: _builtins.int
     MANUAL_CAPTURE_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
+    DISPUTES_FIELD_NUMBER: _builtins.int
+    MANUAL_REASON_FIELD_NUMBER: _builtins.int
+    REFUNDING_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """UUIDv7 in the charity's bucket."""
     charity_id: _builtins.str
@@ -129,6 +132,8 @@ class Payment(_message.Message):
     """The money is only held until CapturePayment takes it."""
     closed: _builtins.bool
     """No charge can follow any more: one succeeded, or the payment was called off or refused for good."""
+    manual_reason: _builtins.str
+    """Why an operator has to look at it; empty: nobody has to."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """What is asked for."""
@@ -161,6 +166,14 @@ class Payment(_message.Message):
     def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
         """When the provider is asked next; absent: nothing is due."""
 
+    @_builtins.property
+    def disputes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dispute]:
+        """What the donor's bank holds, asked about, gave back or kept; oldest first."""
+
+    @_builtins.property
+    def refunding(self) -> _money_pb2.Money:
+        """What is asked to go back, and the provider has not shown yet; it cannot be asked for twice."""
+
     def __init__(
         self,
         *,
@@ -181,14 +194,104 @@ class Payment(_message.Message):
         failure_code: _builtins.str = ...,
         manual_capture: _builtins.bool = ...,
         closed: _builtins.bool = ...,
+        disputes: _abc.Iterable[Global___Dispute] | None = ...,
+        manual_reason: _builtins.str = ...,
+        refunding: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "captured", b"captured", "create_time", b"create_time", "disputed", b"disputed", "next_attempt_time", b"next_attempt_time", "refunded", b"refunded", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "captured", b"captured", "create_time", b"create_time", "disputed", b"disputed", "next_attempt_time", b"next_attempt_time", "refunded", b"refunded", "refunding", b"refunding", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempts", b"attempts", "captured", b"captured", "charity_id", b"charity_id", "closed", b"closed", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "failure_code", b"failure_code", "manual_capture", b"manual_capture", "next_attempt_time", b"next_attempt_time", "payment_id", b"payment_id", "provider_id", b"provider_id", "refunded", b"refunded", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempts", b"attempts", "captured", b"captured", "charity_id", b"charity_id", "closed", b"closed", "create_time", b"create_time", "disputed", b"disputed", "disputes", b"disputes", "donation_id", b"donation_id", "failure_code", b"failure_code", "manual_capture", b"manual_capture", "manual_reason", b"manual_reason", "next_attempt_time", b"next_attempt_time", "payment_id", b"payment_id", "provider_id", b"provider_id", "refunded", b"refunded", "refunding", b"refunding", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class Dispute(_message.Message):
+    """A donor's bank on its way to take money back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Dispute._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Dispute._State.ValueType  # 0
+        """Never stored."""
+        STATE_INQUIRY: Dispute._State.ValueType  # 1
+        """The bank asks; no money has moved."""
+        STATE_INQUIRY_CLOSED: Dispute._State.ValueType  # 2
+        """It was only a question, and it is settled."""
+        STATE_OPEN: Dispute._State.ValueType  # 3
+        """Open: evidence may be handed in, or is being weighed."""
+        STATE_LOST: Dispute._State.ValueType  # 4
+        """The bank kept the money."""
+        STATE_WON: Dispute._State.ValueType  # 5
+        """The bank decided for the charity."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """How far it is."""
+
+    STATE_UNSPECIFIED: Dispute.State.ValueType  # 0
+    """Never stored."""
+    STATE_INQUIRY: Dispute.State.ValueType  # 1
+    """The bank asks; no money has moved."""
+    STATE_INQUIRY_CLOSED: Dispute.State.ValueType  # 2
+    """It was only a question, and it is settled."""
+    STATE_OPEN: Dispute.State.ValueType  # 3
+    """Open: evidence may be handed in, or is being weighed."""
+    STATE_LOST: Dispute.State.ValueType  # 4
+    """The bank kept the money."""
+    STATE_WON: Dispute.State.ValueType  # 5
+    """The bank decided for the charity."""
+
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    provider_id: _builtins.str
+    """The provider's id, such as `dp_…`."""
+    state: Global___Dispute.State.ValueType
+    """How far it is."""
+    held: _builtins.bool
+    """The money is with the bank now."""
+    reason: _builtins.str
+    """Why, in the provider's words, such as `fraudulent`."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What it is about."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it became known here."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it last changed."""
+
+    def __init__(
+        self,
+        *,
+        provider_id: _builtins.str = ...,
+        state: Global___Dispute.State.ValueType = ...,
+        amount: _money_pb2.Money | None = ...,
+        held: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "held", b"held", "provider_id", b"provider_id", "reason", b"reason", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dispute: _TypeAlias = Dispute  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
@@ -210,6 +313,10 @@ class Attempt(_message.Message):
         """A charge on the intent."""
         KIND_CANCEL_INTENT: Attempt._Kind.ValueType  # 3
         """Our call that calls the intent off."""
+        KIND_CAPTURE_INTENT: Attempt._Kind.ValueType  # 4
+        """Our call that takes what is held."""
+        KIND_REFUND: Attempt._Kind.ValueType  # 5
+        """A refund: our call that asks for it, or one that somebody made at the provider."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What was attempted."""
@@ -222,6 +329,10 @@ class Attempt(_message.Message):
     """A charge on the intent."""
     KIND_CANCEL_INTENT: Attempt.Kind.ValueType  # 3
     """Our call that calls the intent off."""
+    KIND_CAPTURE_INTENT: Attempt.Kind.ValueType  # 4
+    """Our call that takes what is held."""
+    KIND_REFUND: Attempt.Kind.ValueType  # 5
+    """A refund: our call that asks for it, or one that somebody made at the provider."""
 
     class _Outcome:
         ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -261,6 +372,8 @@ class Attempt(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     attempt_id: _builtins.str
     """Its id; the provider's idempotency key comes from it."""
     outcome: Global___Attempt.Outcome.ValueType
@@ -270,7 +383,9 @@ class Attempt(_message.Message):
     kind: Global___Attempt.Kind.ValueType
     """What was attempted."""
     provider_id: _builtins.str
-    """The provider's id of a charge, such as `ch_…`; empty for calls."""
+    """The provider's id of a charge or refund, such as `ch_…`, `re_…`; empty for other calls."""
+    reason: _builtins.str
+    """Why it was asked for, in the asker's words."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it began."""
@@ -278,6 +393,10 @@ class Attempt(_message.Message):
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended; absent while it is open."""
+
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What a capture or refund moves; absent for other calls."""
 
     def __init__(
         self,
@@ -289,10 +408,12 @@ class Attempt(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         kind: Global___Attempt.Kind.ValueType = ...,
         provider_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_id", b"attempt_id", "create_time", b"create_time", "end_time", b"end_time", "kind", b"kind", "outcome", b"outcome", "provider_code", b"provider_code", "provider_id", b"provider_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "attempt_id", b"attempt_id", "create_time", b"create_time", "end_time", b"end_time", "kind", b"kind", "outcome", b"outcome", "provider_code", b"provider_code", "provider_id", b"provider_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

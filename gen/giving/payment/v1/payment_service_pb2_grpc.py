@@ -116,24 +116,29 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CapturePayment(self, request, context):
-        """Takes an authorised payment, all or part. A repeat with the same request id returns the same outcome. Refuses other
-        states with PAYMENT_STATE_CONFLICT.
+        """Takes an authorised payment, all or part; what is not taken is let go of. A repeat with the same request id returns the
+        same outcome, another content IDEMPOTENCY_KEY_REUSED. Where the provider does not answer in time the attempt is pending:
+        the service goes on by itself. Refuses other states with PAYMENT_STATE_CONFLICT, what the provider refuses with
+        PROVIDER_REFUSED, an unknown or foreign id with PAYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelPayment(self, request, context):
-        """Calls a payment off before it is taken. A repeat returns the same outcome. Refuses other states with
-        PAYMENT_STATE_CONFLICT.
+        """Calls a payment off before it is taken. A repeat with the same request id returns the same outcome, another content
+        IDEMPOTENCY_KEY_REUSED. Where the provider has not confirmed it in time the attempt is pending: the service goes on by
+        itself. Refuses other states with PAYMENT_STATE_CONFLICT, an unknown or foreign id with PAYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefundPayment(self, request, context):
-        """Gives money back, all or part. A repeat returns the same outcome. Refuses more than is left with
-        PAYMENT_STATE_CONFLICT.
+        """Gives money back, all or part. A repeat with the same request id returns the same refund as it stands now, another
+        content IDEMPOTENCY_KEY_REUSED. Where the provider does not answer in time the refund is pending: the service goes on by
+        itself. Refuses more than is left with REFUND_EXCEEDS_REMAINING, what took no money with PAYMENT_STATE_CONFLICT, what the
+        provider refuses with PROVIDER_REFUSED, an unknown or foreign id with PAYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,16 +50,21 @@ class PaymentServiceStub:
     ListPayments: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentsRequest, _payment_service_pb2.ListPaymentsResponse]
     """Lists a charity's payments, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
     CapturePayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CapturePaymentRequest, _payment_service_pb2.CapturePaymentResponse]
-    """Takes an authorised payment, all or part. A repeat with the same request id returns the same outcome. Refuses other
-    states with PAYMENT_STATE_CONFLICT.
+    """Takes an authorised payment, all or part; what is not taken is let go of. A repeat with the same request id returns the
+    same outcome, another content IDEMPOTENCY_KEY_REUSED. Where the provider does not answer in time the attempt is pending:
+    the service goes on by itself. Refuses other states with PAYMENT_STATE_CONFLICT, what the provider refuses with
+    PROVIDER_REFUSED, an unknown or foreign id with PAYMENT_NOT_FOUND.
     """
     CancelPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CancelPaymentRequest, _payment_service_pb2.CancelPaymentResponse]
-    """Calls a payment off before it is taken. A repeat returns the same outcome. Refuses other states with
-    PAYMENT_STATE_CONFLICT.
+    """Calls a payment off before it is taken. A repeat with the same request id returns the same outcome, another content
+    IDEMPOTENCY_KEY_REUSED. Where the provider has not confirmed it in time the attempt is pending: the service goes on by
+    itself. Refuses other states with PAYMENT_STATE_CONFLICT, an unknown or foreign id with PAYMENT_NOT_FOUND.
     """
     RefundPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.RefundPaymentRequest, _payment_service_pb2.RefundPaymentResponse]
-    """Gives money back, all or part. A repeat returns the same outcome. Refuses more than is left with
-    PAYMENT_STATE_CONFLICT.
+    """Gives money back, all or part. A repeat with the same request id returns the same refund as it stands now, another
+    content IDEMPOTENCY_KEY_REUSED. Where the provider does not answer in time the refund is pending: the service goes on by
+    itself. Refuses more than is left with REFUND_EXCEEDS_REMAINING, what took no money with PAYMENT_STATE_CONFLICT, what the
+    provider refuses with PROVIDER_REFUSED, an unknown or foreign id with PAYMENT_NOT_FOUND.
     """
     HandleProviderWebhook: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.HandleProviderWebhookRequest, _payment_service_pb2.HandleProviderWebhookResponse]
     """Takes a provider's webhook: the raw body and the signature header, unchanged. Answers only after the event is durable.
@@ -88,16 +93,21 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     ListPayments: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentsRequest, _payment_service_pb2.ListPaymentsResponse]  # type: ignore[assignment]
     """Lists a charity's payments, newest first. Refuses a foreign page token with PAGE_TOKEN_INVALID."""
     CapturePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CapturePaymentRequest, _payment_service_pb2.CapturePaymentResponse]  # type: ignore[assignment]
-    """Takes an authorised payment, all or part. A repeat with the same request id returns the same outcome. Refuses other
-    states with PAYMENT_STATE_CONFLICT.
+    """Takes an authorised payment, all or part; what is not taken is let go of. A repeat with the same request id returns the
+    same outcome, another content IDEMPOTENCY_KEY_REUSED. Where the provider does not answer in time the attempt is pending:
+    the service goes on by itself. Refuses other states with PAYMENT_STATE_CONFLICT, what the provider refuses with
+    PROVIDER_REFUSED, an unknown or foreign id with PAYMENT_NOT_FOUND.
     """
     CancelPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CancelPaymentRequest, _payment_service_pb2.CancelPaymentResponse]  # type: ignore[assignment]
-    """Calls a payment off before it is taken. A repeat returns the same outcome. Refuses other states with
-    PAYMENT_STATE_CONFLICT.
+    """Calls a payment off before it is taken. A repeat with the same request id returns the same outcome, another content
+    IDEMPOTENCY_KEY_REUSED. Where the provider has not confirmed it in time the attempt is pending: the service goes on by
+    itself. Refuses other states with PAYMENT_STATE_CONFLICT, an unknown or foreign id with PAYMENT_NOT_FOUND.
     """
     RefundPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.RefundPaymentRequest, _payment_service_pb2.RefundPaymentResponse]  # type: ignore[assignment]
-    """Gives money back, all or part. A repeat returns the same outcome. Refuses more than is left with
-    PAYMENT_STATE_CONFLICT.
+    """Gives money back, all or part. A repeat with the same request id returns the same refund as it stands now, another
+    content IDEMPOTENCY_KEY_REUSED. Where the provider does not answer in time the refund is pending: the service goes on by
+    itself. Refuses more than is left with REFUND_EXCEEDS_REMAINING, what took no money with PAYMENT_STATE_CONFLICT, what the
+    provider refuses with PROVIDER_REFUSED, an unknown or foreign id with PAYMENT_NOT_FOUND.
     """
     HandleProviderWebhook: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.HandleProviderWebhookRequest, _payment_service_pb2.HandleProviderWebhookResponse]  # type: ignore[assignment]
     """Takes a provider's webhook: the raw body and the signature header, unchanged. Answers only after the event is durable.
@@ -148,8 +158,10 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.CapturePaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.CapturePaymentResponse, _abc.Awaitable[_payment_service_pb2.CapturePaymentResponse]]:
-        """Takes an authorised payment, all or part. A repeat with the same request id returns the same outcome. Refuses other
-        states with PAYMENT_STATE_CONFLICT.
+        """Takes an authorised payment, all or part; what is not taken is let go of. A repeat with the same request id returns the
+        same outcome, another content IDEMPOTENCY_KEY_REUSED. Where the provider does not answer in time the attempt is pending:
+        the service goes on by itself. Refuses other states with PAYMENT_STATE_CONFLICT, what the provider refuses with
+        PROVIDER_REFUSED, an unknown or foreign id with PAYMENT_NOT_FOUND.
         """
 
     def CancelPayment(
@@ -157,8 +169,9 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.CancelPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.CancelPaymentResponse, _abc.Awaitable[_payment_service_pb2.CancelPaymentResponse]]:
-        """Calls a payment off before it is taken. A repeat returns the same outcome. Refuses other states with
-        PAYMENT_STATE_CONFLICT.
+        """Calls a payment off before it is taken. A repeat with the same request id returns the same outcome, another content
+        IDEMPOTENCY_KEY_REUSED. Where the provider has not confirmed it in time the attempt is pending: the service goes on by
+        itself. Refuses other states with PAYMENT_STATE_CONFLICT, an unknown or foreign id with PAYMENT_NOT_FOUND.
         """
 
     def RefundPayment(
@@ -166,8 +179,10 @@ class PaymentServiceServicer:
         request: _payment_service_pb2.RefundPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.RefundPaymentResponse, _abc.Awaitable[_payment_service_pb2.RefundPaymentResponse]]:
-        """Gives money back, all or part. A repeat returns the same outcome. Refuses more than is left with
-        PAYMENT_STATE_CONFLICT.
+        """Gives money back, all or part. A repeat with the same request id returns the same refund as it stands now, another
+        content IDEMPOTENCY_KEY_REUSED. Where the provider does not answer in time the refund is pending: the service goes on by
+        itself. Refuses more than is left with REFUND_EXCEEDS_REMAINING, what took no money with PAYMENT_STATE_CONFLICT, what the
+        provider refuses with PROVIDER_REFUSED, an unknown or foreign id with PAYMENT_NOT_FOUND.
         """
 
     def HandleProviderWebhook(
