@@ -26,7 +26,7 @@ from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
 from mesh.seal import Seal, key_from
 from mesh.tasks import background
-from payment_svc.api import LedgerApi, PaymentApi
+from payment_svc.api import LedgerApi, PaymentApi, PaymentOperationsApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
 from payment_svc.provider import Stripe, WebhookReader, open_stripe
@@ -105,7 +105,4 @@ class _Books:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterApi(self.letters), server)
         payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(PaymentApi(self.payments, self.webhooks), server)
-        # In the contract, not built yet: they answer NOT_IMPLEMENTED.
-        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
-            payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer(), server
-        )
+        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(PaymentOperationsApi(), server)
