@@ -10,6 +10,7 @@ from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1.event_pb2 import DonationChange as DonationChangeMessage
 from giving.payment.v1 import event_pb2, payment_pb2
 from giving.payment.v1 import ledger_service_pb2 as messages
+from giving.payment.v1.payment_operations_service_pb2 import ListOpenPaymentsResponse
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import InvalidArgument
@@ -156,6 +157,12 @@ def _dispute_message(dispute: Dispute, currency: str) -> payment_pb2.Dispute:
         reason=dispute.reason,
         create_time=_timestamp(dispute.create_time),
         update_time=_timestamp(dispute.update_time),
+    )
+
+
+def open_item(payment: Payment, *, reason: str) -> ListOpenPaymentsResponse.Item:
+    return ListOpenPaymentsResponse.Item(
+        payment=payment_message(payment), reason=reason, next_attempt_time=_timestamp(payment.next_attempt_time)
     )
 
 

@@ -66,7 +66,8 @@ def open_call(payment: Payment, kind: AttemptKind) -> Attempt | None:
 def must_look_up(call: Attempt, *, now: datetime.datetime) -> bool:
     """Whether the call must not be repeated under its key any more."""
     since = call.key_time or call.create_time
-    return call.saved or (call.calls > 0 and since is not None and now - since >= KEY_LIFE)
+    used = call.calls > 0 or call.doubt_time is not None
+    return call.saved or (used and since is not None and now - since >= KEY_LIFE)
 
 
 def due_time(

@@ -75,9 +75,7 @@ class OpenPayments:
             payment = await self._waits.asked(payment)
         return payment, not is_new
 
-    async def _demand(
-        self, connection: Connection, request: messages.AskProviderRequest, payment: Payment
-    ) -> bool:
+    async def _demand(self, connection: Connection, request: messages.AskProviderRequest, payment: Payment) -> bool:
         fence = make_fence(request, method="AskProvider", key_field="request_id", tenant_id="")
         asked = Command("AskProvider", request.payment_id, request.reason, charity_id=payment.charity_id)
         return await self._fences.is_new(connection, asked, fence, now=self._desk.clock.now())

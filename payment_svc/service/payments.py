@@ -52,9 +52,9 @@ class Payments:
         if found is None:
             return await self._waits.asked(drawn, held=True), False
         payment = _demand_same(found, fence)
-        return (await self._waits.asked(payment) if self._waits(payment) else payment), True
+        return (await self._waits.asked(payment) if self._awaits_secret(payment) else payment), True
 
-    def _waits(self, payment: Payment) -> bool:
+    def _awaits_secret(self, payment: Payment) -> bool:
         """Whether asking the provider now may bring the secret; its search is not asked more often than is planned."""
         now = self._desk.clock.now()
         if payment.client_secret or payment.closed:
