@@ -67,7 +67,8 @@ def moves(kind: int, *, outcome: int = 1) -> str:
 def dispute(*, payment: str = "$1", state: int = 3, amount: int = 1, withdrawals: int = 0, copies: int = 1) -> str:
     return f"""INSERT INTO dispute (provider_id, charity_id, payment_id, state, amount, withdrawals, reinstatements, reason,
                                     actor, correlation_id, create_time, update_time)
-        SELECT 'dp_of_' || $1::uuid, $2, {payment}, {state}, {amount}, {withdrawals}, 0, 'fraudulent', 'test', '', now(), now()
+        SELECT 'dp_of_' || $1::uuid, $2, {payment}, {state}, {amount}, {withdrawals}, 0, 'fraudulent', 'test', '',
+               now(), now()
         FROM generate_series(1, {copies})"""
 
 
