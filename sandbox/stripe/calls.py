@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sandbox.stripe import disputes, events, intents, ledger, lists, methods, money, params, refunds, search
+from sandbox.stripe import disputes, events, intents, ledger, lists, methods, money, params, payouts, refunds, search
 from sandbox.stripe.params import Table
 from sandbox.stripe.refusals import Refused, malformed, missing_parameter, no_such
 from sandbox.stripe.shapes import account
@@ -204,6 +204,12 @@ def _balance(work: Work, _: Asked) -> Object:
     return ledger.balance(work)
 
 
+def _balance_transactions(work: Work, asked: Asked) -> Object:
+    if "payout" in asked.given:
+        payouts.check_contents_known(work.get("payout", asked.given["payout"]))
+    return lists.page(work, "balance_transaction", asked.given, url="/v1/balance_transactions")
+
+
 def _events(work: Work, asked: Asked) -> Object:
     return events.page(work, asked.given)
 
@@ -239,6 +245,7 @@ def _routes() -> Mapping[tuple[str, str], Call]:
     return {
         **_intent_routes(),
         **_charge_routes(),
+        **_balance_routes(),
         **_account_routes(),
         ("POST", "refunds"): Call("refunds.create", _REFUND, _create_refund),
         ("GET", "refunds"): Call("refunds.list", _narrowed("charge", "payment_intent"), _list("refund", "/v1/refunds")),
@@ -279,13 +286,18 @@ def _charge_routes() -> Mapping[tuple[str, str], Call]:
         ),
         ("GET", "charges/{id}"): Call("charges.retrieve", {}, _retrieve("charge")),
         ("GET", "charges/{id}/refunds"): Call("charges.refunds.list", _narrowed(), _refunds_of_charge),
+    }
+
+
+def _balance_routes() -> Mapping[tuple[str, str], Call]:
+    transactions = {**_narrowed("payout", "source", "type"), "currency": money.currency}
+    paid_out = {**_narrowed("destination"), "status": payouts.STATUS, "arrival_date": params.moments}
+    return {
         ("GET", "balance"): Call("balance.retrieve", {}, _balance),
-        ("GET", "balance_transactions"): Call(
-            "balance_transactions.list",
-            _narrowed("currency", "source", "type"),
-            _list("balance_transaction", "/v1/balance_transactions"),
-        ),
+        ("GET", "balance_transactions"): Call("balance_transactions.list", transactions, _balance_transactions),
         ("GET", "balance_transactions/{id}"): Call("balance_transactions.retrieve", {}, _retrieve("balance_transaction")),
+        ("GET", "payouts"): Call("payouts.list", paid_out, _list("payout", "/v1/payouts")),
+        ("GET", "payouts/{id}"): Call("payouts.retrieve", {}, _retrieve("payout")),
     }
 
 
