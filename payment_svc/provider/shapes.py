@@ -49,7 +49,7 @@ def _given_back(charge: Mapping[str, Any]) -> int:
 
 
 def is_release(refund: Mapping[str, Any]) -> bool:
-    """Whether a refund, shown with its balance transaction, is what a capture left of the authorisation: nothing went back."""
+    """Whether a refund, shown with its balance transaction, is only what a capture left of the authorisation."""
     moved = refund.get("balance_transaction")
     return isinstance(moved, Mapping) and moved.get("reporting_category") == "partial_capture_reversal"
 
