@@ -9,7 +9,6 @@ side is measured. Prints payments proven per second, beside the plain recording 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
 from collections import Counter
 
@@ -21,8 +20,10 @@ from payment_svc.domain.payments import PaymentState
 from tests.support.draining import Flood
 from tests.support.folders import reachable_folder
 from tests.support.schemas import make_database
+from tests.support.waiting import until
 
 # The distances at which the service asks again, each reached by turning its clock.
+DRAIN_S_MAX = 1800
 DISTANCES_S = (31, 90, 500, 3100, 18_100, 64_900)
 
 
@@ -36,7 +37,8 @@ async def run(payments: int, losses: int) -> None:
                 ids = await flood.record(payments)
                 recorded_s = time.perf_counter() - began
                 drained_s = await drain(flood, losses, wanted=Counter({PaymentState.REQUIRES_ACTION: payments}), ids=ids)
-    assert {flood.stripe.made[payment_id] for payment_id in ids} == {1}, "a second intent was made"
+    if {flood.stripe.made[payment_id] for payment_id in ids} != {1}:
+        raise SystemExit("a second intent was made")
     print(f"recorded   {payments:>8} in {recorded_s:7.1f} s: {payments / recorded_s:8.0f}/s")
     print(
         f"proven     {payments:>8} in {drained_s:7.1f} s: {payments / drained_s:8.0f}/s, {losses + 1} calls each, one intent each"
@@ -44,15 +46,18 @@ async def run(payments: int, losses: int) -> None:
     print(f"ratio      {recorded_s / drained_s:.3f}")
 
 
+async def calls(flood: Flood) -> int:
+    return flood.stripe.asked
+
+
 async def drain(flood: Flood, losses: int, *, wanted: Counter[int], ids: set) -> float:
     began = time.perf_counter()
     async with flood.asking():
         for round_number, distance_s in enumerate(DISTANCES_S[: losses + 1], start=1):
-            while flood.stripe.asked < round_number * len(ids):
-                await asyncio.sleep(0.05)
+            asked = round_number * len(ids)
+            await until(lambda: calls(flood), holds=lambda found, asked=asked: found >= asked, bound_s=DRAIN_S_MAX)
             flood.wait(distance_s)
-        while await flood.states(ids) != wanted:
-            await asyncio.sleep(0.1)
+        await until(lambda: flood.states(ids), holds=lambda found: found == wanted, bound_s=DRAIN_S_MAX)
     return time.perf_counter() - began
 
 
