@@ -98,6 +98,7 @@ class _Books:
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
+        self.trail = parts.trail(queries["audit_trail"])
         self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run)
         self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
 
@@ -105,4 +106,6 @@ class _Books:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterApi(self.letters), server)
         payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(PaymentApi(self.payments, self.webhooks), server)
-        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(PaymentOperationsApi(), server)
+        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
+            PaymentOperationsApi(self.trail), server
+        )

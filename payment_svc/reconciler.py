@@ -197,7 +197,7 @@ class Reconciler:
         (call,) = payment.calls(kind)
         if call.id is None:
             raise AssertionError("an attempt is stored before it is made")
-        await self._desk.payments.count_call(payment, call, now=self._desk.clock.now())
+        await self._desk.payments.count_call(payment, call, actor=ACTOR, now=self._desk.clock.now())
         crashpoints.reach("payment.calling")
         return call, call.id
 

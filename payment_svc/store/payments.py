@@ -115,10 +115,10 @@ class PaymentStore:
         async with self._database.connection() as connection:
             return [row["id"] for row in await connection.fetch(self._queries["claim_due"], now, until, limit)]
 
-    async def count_call(self, payment: Payment, attempt: Attempt, *, now: datetime.datetime) -> None:
+    async def count_call(self, payment: Payment, attempt: Attempt, *, actor: str, now: datetime.datetime) -> None:
         """Notes, before it happens, that the provider is asked."""
         async with self._database.connection() as connection:
-            await connection.execute(self._queries["count_call"], attempt.id, payment.charity_id, now)
+            await connection.execute(self._queries["count_call"], attempt.id, payment.charity_id, now, actor)
 
     async def _one(self, connection: Connection, query: str, key: object) -> Payment | None:
         row = await connection.fetchrow(self._queries[query], key)
@@ -163,7 +163,8 @@ class PaymentStore:
         over = attempt.outcome in (Outcome.SUCCEEDED, Outcome.REFUSED)
         ended = attempt.end_time or (stamp.now if over else None)
         if attempt.id is None:
-            return await self._insert_attempt(connection, after, replace(attempt, create_time=stamp.now, end_time=ended))
+            new = replace(attempt, create_time=stamp.now, end_time=ended)
+            return await self._insert_attempt(connection, after, new, stamp)
         await connection.execute(
             self._queries["update_attempt"],
             attempt.id,
@@ -174,10 +175,12 @@ class PaymentStore:
             attempt.code,
             attempt.saved,
             ended,
+            stamp.actor,
+            stamp.correlation_id,
         )
         return replace(attempt, end_time=ended)
 
-    async def _insert_attempt(self, connection: Connection, payment: Payment, attempt: Attempt) -> Attempt:
+    async def _insert_attempt(self, connection: Connection, payment: Payment, attempt: Attempt, stamp: Stamp) -> Attempt:
         stored = replace(attempt, id=new_id(tenant_id=payment.charity_id))
         await connection.execute(
             self._queries["insert_attempt"],
@@ -192,6 +195,7 @@ class PaymentStore:
             stored.code,
             stored.create_time,
             stored.end_time,
+            stamp.actor,
         )
         return stored
 
