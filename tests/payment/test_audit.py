@@ -163,8 +163,9 @@ async def test_a_reason_comes_from_whoever_gave_one(office: Office) -> None:
     payment = await office.called_off()
     command = """INSERT INTO command (charity_id, request_key, request_digest, method, subject, reason, actor,
         correlation_id, create_time)
-        SELECT charity_id, gen_random_uuid(), 1, 'SomeCommand', subject, reason, 'operator', 'the call', now()
-        FROM payment, LATERAL (VALUES (id, 'the donor asked'), (charity_id, 'of something else')) AS c (subject, reason)
+        SELECT charity_id, gen_random_uuid(), 1, 'SomeCommand', subject, reason, 'operator', 'the call', given
+        FROM payment, LATERAL (VALUES (id, 'the donor asked', now()), (charity_id, 'of something else', 'infinity'))
+          AS c (subject, reason, given)
         WHERE id = $1"""
     await office.by_hand(
         payment,
