@@ -65,7 +65,7 @@ BY_STATEMENT = {
             SELECT {ONE}, {ONE}, 1, '', '', '', '', '' {TWICE}""",
         "audit_written_by_triggers": f"{ENTRY} OVERRIDING SYSTEM VALUE SELECT {ONE}, {ONE}, 1, '', '', '', '', ''",
         "audit_append_only": "UPDATE audit SET actor = 'eve'",
-        "audit_truncate": "TRUNCATE attempt, payment",
+        "audit_truncate": "TRUNCATE payment CASCADE",
     },
     "aggregator": {
         "applied_pkey": f"""{APPLIED} campaign_id, currency, gross, refunded, disputed, donations)

@@ -5,6 +5,7 @@ ALTER TABLE attempt
 
 SELECT audit_changes('payment', 'id', scheduling => '{next_attempt_time,leased_until}', secret => '{client_secret}');
 SELECT audit_changes('attempt', 'payment_id');
+SELECT audit_changes('dispute', 'payment_id');
 
 -- A payment whose row is gone, or was given to another donation, is still found by the donation that it was for.
 CREATE INDEX audit_of_former_donation ON audit ((before ->> 'donation_id')) WHERE object = 'payment' AND before ? 'donation_id';

@@ -38,11 +38,10 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "AskProvider", "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListOpenPayments",
-        "ListProviderEvents", "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
+        "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListProviderEvents",
+        "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
         "TracePayment", "UploadSettlement",
     },
-    "PaymentService": {"CancelPayment", "CapturePayment", "RefundPayment"},
 }  # fmt: skip
 
 
