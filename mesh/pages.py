@@ -8,7 +8,7 @@ import hashlib
 import hmac
 from uuid import UUID
 
-from giving.common.v1.page_pb2 import PageCursor
+from giving.common.v1.page_pb2 import PageCursor, ShardCursor
 from google.protobuf.message import DecodeError
 
 from mesh.errors import PageTokenInvalid
@@ -33,10 +33,7 @@ class PageTokens:
 
     def make(self, last_id: UUID, *, list_name: str) -> str:
         """A token for the page after `last_id` of the list, whose name includes its filter."""
-        cursor = PageCursor(filter_digest=_digest(list_name))
-        cursor.shards.add(shard=0, last_id=last_id.bytes)
-        body = cursor.SerializeToString()
-        return _encoded(body + self._mac(body))
+        return self._made(ShardCursor(last_id=last_id.bytes), list_name)
 
     def read(self, token: str, *, list_name: str, start: UUID) -> UUID:
         """The id after which the page begins; `start` for an empty token.
@@ -44,8 +41,25 @@ class PageTokens:
         Raises:
             PageTokenInvalid: it was not made here, or for another list.
         """
-        if not token:
-            return start
+        return UUID(bytes=self._read(token, list_name).last_id) if token else start
+
+    def make_position(self, last_position: int, *, list_name: str) -> str:
+        """The same of a list that is ordered by a number."""
+        return self._made(ShardCursor(last_position=last_position), list_name)
+
+    def read_position(self, token: str, *, list_name: str) -> int:
+        """The position after which the page begins; 0, before all others, for an empty token.
+
+        Raises:
+            PageTokenInvalid: it was not made here, or for another list.
+        """
+        return self._read(token, list_name).last_position if token else 0
+
+    def _made(self, end: ShardCursor, list_name: str) -> str:
+        body = PageCursor(filter_digest=_digest(list_name), shards=[end]).SerializeToString()
+        return _encoded(body + self._mac(body))
+
+    def _read(self, token: str, list_name: str) -> ShardCursor:
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
             if _encoded(raw) != token:
@@ -58,7 +72,7 @@ class PageTokens:
             raise PageTokenInvalid("the page token cannot be read") from error
         if cursor.filter_digest != _digest(list_name):
             raise PageTokenInvalid("the page token belongs to another list")
-        return UUID(bytes=cursor.shards[0].last_id)
+        return cursor.shards[0]
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.new(self._key, body, hashlib.sha256).digest()[:_MAC_BYTES]

@@ -105,6 +105,7 @@ class _Books:
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
+        self.trail = parts.trail(queries["audit_trail"])
         self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run)
         self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
 
@@ -115,5 +116,5 @@ class _Books:
             PaymentApi(self.payments, self.moves, self.webhooks), server
         )
         payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
-            PaymentOperationsApi(open_payments=self.open_payments), server
+            PaymentOperationsApi(open_payments=self.open_payments, trail=self.trail), server
         )

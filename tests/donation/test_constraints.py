@@ -127,7 +127,7 @@ async def test_a_raw_second_charity_or_command_under_one_fence_is_refused(mesh: 
 @pytest.mark.requirement("LED-2")
 async def test_the_service_role_cannot_rewrite_what_is_append_only(mesh: Mesh) -> None:
     async with reading(mesh.schemas, "donation", role="service") as connection:
-        for table in ("event", "reversal", "command", "donor_key", "personal"):
+        for table in ("event", "reversal", "command", "donor_key", "personal", "audit"):
             for statement in (f"UPDATE {table} SET create_time = now()", f"DELETE FROM {table}"):
                 with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedColumnError)):
                     await connection.execute(statement)
@@ -151,7 +151,7 @@ async def test_every_unique_key_of_money_contains_the_charity(mesh: Mesh) -> Non
             """SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition
             FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
             WHERE t.relnamespace = 'donation'::regnamespace AND i.indisunique
-              AND t.relname IN ('donation', 'reversal', 'campaign', 'campaign_currency', 'command')"""
+              AND t.relname IN ('donation', 'reversal', 'campaign', 'campaign_currency', 'command', 'audit')"""
         )
     assert rows
     assert [row["name"] for row in rows if "charity_id" not in row["definition"]] == []

@@ -34,11 +34,11 @@ NOT_BUILT = {
     "AggregateService": {"GetStats", "ListLeaderboard", "RebuildTotals", "VerifyTotal"},
     "AuthService": {"Authenticate", "CreateApiKey", "RevokeApiKey", "RotateApiKey"},
     "CampaignService": {"CloseCampaign"},
-    "DonationOperationsService": {"EraseDonor", "GetAuditTrail", "SetIntake", "StreamTallies", "TraceDonation"},
+    "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies", "TraceDonation"},
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "GetAuditTrail", "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListProviderEvents",
+        "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListProviderEvents",
         "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
         "TracePayment", "UploadSettlement",
     },

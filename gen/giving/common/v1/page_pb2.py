@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgiving/common/v1/page.proto\x12\x10giving.common.v1\"R\n\nPageCursor\x12-\n\x06shards\x18\x01 \x03(\x0b\x32\x1d.giving.common.v1.ShardCursor\x12\x15\n\rfilter_digest\x18\x02 \x01(\x06\"-\n\x0bShardCursor\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0f\n\x07last_id\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgiving/common/v1/page.proto\x12\x10giving.common.v1\"R\n\nPageCursor\x12-\n\x06shards\x18\x01 \x03(\x0b\x32\x1d.giving.common.v1.ShardCursor\x12\x15\n\rfilter_digest\x18\x02 \x01(\x06\"D\n\x0bShardCursor\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0f\n\x07last_id\x18\x02 \x01(\x0c\x12\x15\n\rlast_position\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAGECURSOR']._serialized_start=49
   _globals['_PAGECURSOR']._serialized_end=131
   _globals['_SHARDCURSOR']._serialized_start=133
-  _globals['_SHARDCURSOR']._serialized_end=178
+  _globals['_SHARDCURSOR']._serialized_end=201
 # @@protoc_insertion_point(module_scope)

@@ -54,19 +54,23 @@ class ShardCursor(_message.Message):
 
     SHARD_FIELD_NUMBER: _builtins.int
     LAST_ID_FIELD_NUMBER: _builtins.int
+    LAST_POSITION_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """Number of the database; 0 while there is one."""
     last_id: _builtins.bytes
-    """The id of the last item that was returned, 16 bytes."""
+    """The id of the last item that was returned, 16 bytes; empty in a list that is ordered by position."""
+    last_position: _builtins.int
+    """The position of the last item that was returned, in a list that is ordered by position."""
     def __init__(
         self,
         *,
         shard: _builtins.int = ...,
         last_id: _builtins.bytes = ...,
+        last_position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_id", b"last_id", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_id", b"last_id", "last_position", b"last_position", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
