@@ -185,10 +185,11 @@ async def test_only_append_only_tables_are_partitioned_by_time(mesh: Mesh) -> No
 
 COPIES = """
 INSERT INTO donation
-SELECT (jsonb_populate_record(NULL::donation, to_jsonb(d) || jsonb_build_object(
-    'id', overlay(gen_random_uuid()::text PLACING right(d.id::text, 12) FROM 25),
-    'request_key', gen_random_uuid(), 'origin', 1, 'payment_ref', NULL))).*
-FROM donation d, generate_series(1, $2::integer) WHERE d.id = $1
+SELECT copy.* FROM donation d, generate_series(1, $2::integer), LATERAL jsonb_populate_record(NULL::donation,
+    to_jsonb(d) || jsonb_build_object(
+      'id', overlay(gen_random_uuid()::text PLACING right(d.id::text, 12) FROM 25),
+      'request_key', gen_random_uuid(), 'origin', 1, 'payment_ref', NULL)) AS copy
+WHERE d.id = $1
 """
 # A UUID and a bigint of each row.
 COLUMNS_BYTES = 16 + 8
@@ -201,8 +202,8 @@ async def test_a_key_that_is_kept_for_ever_costs_less_than_a_hundred_bytes(mesh:
         transaction = connection.transaction()
         await transaction.start()
         before = await connection.fetchval("SELECT pg_relation_size('donation_request_key')")
-        await connection.execute(COPIES, donation_id, 5_000)
+        await connection.execute(COPIES, donation_id, 20_000)
         grown = await connection.fetchval("SELECT pg_relation_size('donation_request_key')") - before
         await transaction.rollback()
-    print(f"{grown / 5_000 + COLUMNS_BYTES:.0f} bytes a key")  # noqa: T201 - the figure
-    assert grown / 5_000 + COLUMNS_BYTES <= KEY_BYTES_MAX
+    print(f"{grown / 20_000 + COLUMNS_BYTES:.0f} bytes a key")  # noqa: T201 - the figure
+    assert grown / 20_000 + COLUMNS_BYTES <= KEY_BYTES_MAX
