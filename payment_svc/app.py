@@ -26,15 +26,19 @@ from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
 from mesh.seal import Seal, key_from
 from mesh.tasks import background
-from payment_svc.api import LedgerApi, PaymentApi
+from payment_svc.api import LedgerApi, PaymentApi, PaymentOperationsApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
 from payment_svc.provider import Stripe, WebhookReader, open_stripe
 from payment_svc.reconciler import Reconciler
 from payment_svc.service.changes import Changes, Desk
 from payment_svc.service.ledger import Ledger
+from payment_svc.service.moves import Moves
+from payment_svc.service.open_payments import OpenPayments
 from payment_svc.service.payments import Payments
+from payment_svc.service.waiting import Waits
 from payment_svc.service.webhooks import Webhooks
+from payment_svc.store.commands import CommandStore
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore
@@ -94,7 +98,10 @@ class _Books:
         self.ledger = Ledger(database=database, book=postings)
         self.reconciler = Reconciler(desk, provider=provider, lease_s=settings.asking_lease_s)
         self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox)
-        self.payments = Payments(desk, asking=self.reconciler, tokens=parts.tokens)
+        waits, fences = Waits(desk, asking=self.reconciler), CommandStore(queries)
+        self.payments = Payments(desk, waits=waits, tokens=parts.tokens)
+        self.moves = Moves(desk, fences=fences, waits=waits)
+        self.open_payments = OpenPayments(desk, fences=fences, waits=waits, tokens=parts.tokens)
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
@@ -104,8 +111,9 @@ class _Books:
     def register(self, server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterApi(self.letters), server)
-        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(PaymentApi(self.payments, self.webhooks), server)
-        # In the contract, not built yet: they answer NOT_IMPLEMENTED.
+        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(
+            PaymentApi(self.payments, self.moves, self.webhooks), server
+        )
         payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
-            payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer(), server
+            PaymentOperationsApi(open_payments=self.open_payments), server
         )

@@ -38,11 +38,10 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "AskProvider", "GetAuditTrail", "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListOpenPayments",
-        "ListProviderEvents", "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
+        "GetAuditTrail", "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListProviderEvents",
+        "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
         "TracePayment", "UploadSettlement",
     },
-    "PaymentService": {"CancelPayment", "CapturePayment", "RefundPayment"},
 }  # fmt: skip
 
 

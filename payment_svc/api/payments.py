@@ -1,4 +1,4 @@
-"""The gRPC edge: convert, call, convert."""
+"""The gRPC edge of payments."""
 
 from __future__ import annotations
 
@@ -6,46 +6,23 @@ from typing import Any
 from uuid import UUID
 
 import grpc
-from giving.payment.v1 import ledger_service_pb2 as messages
-from giving.payment.v1 import ledger_service_pb2_grpc, payment_service_pb2, payment_service_pb2_grpc
+from giving.payment.v1 import payment_service_pb2, payment_service_pb2_grpc
 
 from mesh.rpc.call import caller_identity, mark_replayed
 from payment_svc import convert
-from payment_svc.service.ledger import Ledger
+from payment_svc.service.moves import Moves
 from payment_svc.service.payments import Payments
 from payment_svc.service.webhooks import Webhooks
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class LedgerApi(ledger_service_pb2_grpc.LedgerServiceServicer):
-    """LedgerService."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    async def VerifyLedger(self, request: messages.VerifyLedgerRequest, context: Context) -> messages.VerifyLedgerResponse:
-        return convert.verification_message(await self._ledger.verify_ledger())
-
-    async def GetBalance(self, request: messages.GetBalanceRequest, context: Context) -> messages.GetBalanceResponse:
-        balances = await self._ledger.get_balance(
-            request.account,
-            campaign_id=convert.optional_id(request.campaign_id),
-            as_of=convert.time_from(request.as_of, field="as_of") if request.HasField("as_of") else None,
-        )
-        return messages.GetBalanceResponse(balances=[convert.money_message(balance) for balance in balances])
-
-    async def ListEntries(self, request: messages.ListEntriesRequest, context: Context) -> messages.ListEntriesResponse:
-        """A recorded donation's entries are those of the batch postings that contain it."""
-        entries = await self._ledger.list_entries(UUID(request.reference_id))
-        return messages.ListEntriesResponse(entries=[convert.entry_message(entry) for entry in entries])
-
-
 class PaymentApi(payment_service_pb2_grpc.PaymentServiceServicer):
     """PaymentService."""
 
-    def __init__(self, payments: Payments, webhooks: Webhooks) -> None:
+    def __init__(self, payments: Payments, moves: Moves, webhooks: Webhooks) -> None:
         self._payments = payments
+        self._moves = moves
         self._webhooks = webhooks
 
     async def CreatePayment(
@@ -76,6 +53,31 @@ class PaymentApi(payment_service_pb2_grpc.PaymentServiceServicer):
         payments, token = await self._payments.list_payments(request, caller_identity())
         return payment_service_pb2.ListPaymentsResponse(
             payments=[convert.payment_message(payment) for payment in payments], next_page_token=token
+        )
+
+    async def CapturePayment(
+        self, request: payment_service_pb2.CapturePaymentRequest, context: Context
+    ) -> payment_service_pb2.CapturePaymentResponse:
+        payment, call, replayed = await self._moves.capture_payment(request)
+        mark_replayed(replayed=replayed)
+        return payment_service_pb2.CapturePaymentResponse(
+            payment=convert.payment_message(payment), capture=convert.attempt_message(call, payment.amount.currency)
+        )
+
+    async def CancelPayment(
+        self, request: payment_service_pb2.CancelPaymentRequest, context: Context
+    ) -> payment_service_pb2.CancelPaymentResponse:
+        payment, replayed = await self._moves.cancel_payment(request)
+        mark_replayed(replayed=replayed)
+        return payment_service_pb2.CancelPaymentResponse(payment=convert.payment_message(payment))
+
+    async def RefundPayment(
+        self, request: payment_service_pb2.RefundPaymentRequest, context: Context
+    ) -> payment_service_pb2.RefundPaymentResponse:
+        payment, refund, replayed = await self._moves.refund_payment(request)
+        mark_replayed(replayed=replayed)
+        return payment_service_pb2.RefundPaymentResponse(
+            payment=convert.payment_message(payment), refund=convert.attempt_message(refund, payment.amount.currency)
         )
 
     async def HandleProviderWebhook(
