@@ -142,5 +142,3 @@ async def test_what_is_held_counts_when_a_part_of_it_is_captured(books: Books) -
     await books.mesh.payments.CapturePayment(request)
 
     await books.come(donation_id, "SUCCEEDED", gross=1500)
-    await books.refund(donation_id, 1500)
-    await books.come(donation_id, "REFUNDED", gross=1500, refunded=1500)

@@ -134,6 +134,7 @@ async def test_what_a_checkout_has_charged_is_the_checkouts_to_take_back(desk: D
     refusal = await refusal_of(desk.donations.RefundDonation(refund(donation_id, 1)))
 
     assert (refusal.reason_name, refusal.metadata["state"]) == ("DONATION_STATE_CONFLICT", "SUCCEEDED")
+    assert "ReverseRecordedDonation" in refusal.detail
     assert await counted(desk.schemas, "command") == commands
 
 
