@@ -18,7 +18,9 @@ from tests.support.mesh import Mesh, fresh_key
 BY_UPDATE = {
     "donation_amount_range": "UPDATE donation SET amount = 0, gross = 0, refunded = 0 WHERE id = $1",
     "donation_gross_bounded": "UPDATE donation SET gross = 101 WHERE id = $1",
-    "donation_returns_bounded": "UPDATE donation SET refunded = 101 WHERE id = $1",
+    "donation_gross_whole": "UPDATE donation SET gross = 99, manual_capture = true WHERE id = $1",
+    "donation_hold_awaits": "UPDATE donation SET hold_end_time = now() WHERE id = $1",
+    "donation_returns_bounded": "UPDATE donation SET refunded = 60, disputed = 41 WHERE id = $1",
     "donation_state_known": "UPDATE donation SET state = 99 WHERE id = $1",
     "donation_origin_known": "UPDATE donation SET origin = 9 WHERE id = $1",
     "donation_currency_form": "UPDATE donation SET currency = 'usd' WHERE id = $1",
