@@ -6,3 +6,6 @@ ALTER TABLE donation
   ADD CONSTRAINT donation_hold_awaits CHECK (hold_end_time IS NULL OR state = 2),
   -- Only a promise that is captured by hand may bring less than was promised.
   ADD CONSTRAINT donation_gross_whole CHECK (gross IN (0, amount) OR (manual_capture AND origin = 1));
+
+-- With the new columns among those that are written down.
+SELECT audit_changes('donation', 'id', scheduling => '{next_attempt_time,attempts,waiting_for}', secret => '{metadata}');

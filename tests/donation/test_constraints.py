@@ -187,10 +187,10 @@ async def test_only_append_only_tables_are_partitioned_by_time(mesh: Mesh) -> No
 
 COPIES = """
 INSERT INTO donation
-SELECT copy.* FROM donation d, generate_series(1, $2::integer), LATERAL jsonb_populate_record(NULL::donation,
+SELECT copy.* FROM donation d, generate_series(1, $2::integer) AS number, LATERAL jsonb_populate_record(NULL::donation,
     to_jsonb(d) || jsonb_build_object(
       'id', overlay(gen_random_uuid()::text PLACING right(d.id::text, 12) FROM 25),
-      'request_key', gen_random_uuid(), 'origin', 1, 'payment_ref', NULL)) AS copy
+      'request_key', gen_random_uuid(), 'origin', 1, 'payment_ref', NULL, 'version', number)) AS copy
 WHERE d.id = $1
 """
 # A UUID and a bigint of each row.
