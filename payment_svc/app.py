@@ -29,12 +29,17 @@ from mesh.tasks import background
 from payment_svc.api import LedgerApi, PaymentApi, PaymentOperationsApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
-from payment_svc.provider import Stripe, WebhookReader, open_stripe
+from payment_svc.poller import Poller
+from payment_svc.provider import EVENT_TYPES, Stripe, WebhookReader, open_stripe
 from payment_svc.reconciler import Reconciler
 from payment_svc.service.changes import Changes, Desk
+from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.ledger import Ledger
 from payment_svc.service.payments import Payments
 from payment_svc.service.webhooks import Webhooks
+from payment_svc.store.checkpoints import Checkpoints
+from payment_svc.store.commands import CommandStore
+from payment_svc.store.inbound_events import InboundEvents
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore
@@ -86,23 +91,42 @@ class _Books:
         relay = parts.relay(settings)
         postings = LedgerStore(database, queries)
         payments = PaymentStore(database, queries)
-        inbox = Inbox(queries, Seal(key_from(settings.data_key.get_secret_value())))
+        seal = Seal(key_from(settings.data_key.get_secret_value()))
+        inbox = Inbox(queries, seal)
         changes = Changes(
             payments=payments, postings=postings, waiting=inbox, log=EventLog(parts.event_queries), clock=clock
         )
         desk = Desk(database, payments, changes, clock, relay.wake)
         self.ledger = Ledger(database=database, book=postings)
         self.reconciler = Reconciler(desk, provider=provider, lease_s=settings.asking_lease_s)
-        self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox)
+        self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox, types=EVENT_TYPES)
+        self.inbound = InboundOperations(
+            desk,
+            webhooks=self.webhooks,
+            inbox=inbox,
+            events=InboundEvents(database, queries, seal),
+            commands=CommandStore(queries),
+            tokens=parts.tokens,
+        )
+        poller = Poller(
+            provider=provider,
+            taking=self.webhooks,
+            checkpoints=Checkpoints(database, queries),
+            clock=clock,
+            period_s=settings.stripe_poll_s,
+        )
         self.payments = Payments(desk, asking=self.reconciler, tokens=parts.tokens)
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
-        self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run)
+        polling = [poller.run] if settings.stripe_poll_s else []
+        self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run, self.inbound.run, *polling)
         self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
 
     def register(self, server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterApi(self.letters), server)
         payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(PaymentApi(self.payments, self.webhooks), server)
-        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(PaymentOperationsApi(), server)
+        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
+            PaymentOperationsApi(self.inbound), server
+        )

@@ -27,7 +27,7 @@ TIMES = st.datetimes(timezones=st.just(datetime.UTC))
 @given(TIMES, st.text(), st.text())
 def test_a_token_leads_back_to_a_time_and_a_name(time: datetime.datetime, name: str, list_name: str) -> None:
     last = Position(time, name)
-    assert EARLIEST <= last
+    assert last >= EARLIEST
     assert TOKENS.read_at(TOKENS.make_at(last, list_name=list_name), list_name=list_name, start=LATEST) == last
 
 

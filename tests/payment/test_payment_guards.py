@@ -31,7 +31,7 @@ OTHER_INTENT = "'provider_id', 'pi_another'"
 OTHER_ATTEMPT = "'id', gen_random_uuid()"
 EVENT = """INSERT INTO provider_event
     (event_id, type, intent_id, state, next_attempt_time, body, signature, provider_time, create_time, update_time)
-    SELECT $1::uuid::text || $2::uuid, '', '', {state}, {due}, '', '', now(), now(), now()
+    SELECT $1::uuid::text || $2::uuid, '', '', {state}, {due}, '', 'signed', now(), now(), now()
     FROM generate_series(1, {copies})"""
 
 

@@ -38,9 +38,8 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "AskProvider", "GetAuditTrail", "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListOpenPayments",
-        "ListProviderEvents", "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
-        "TracePayment", "UploadSettlement",
+        "AskProvider", "GetAuditTrail", "GetBreaker", "GetReconciliationReport", "ListOpenPayments",
+        "ListReconciliationItems", "SetBreaker", "TracePayment", "UploadSettlement",
     },
     "PaymentService": {"CancelPayment", "CapturePayment", "RefundPayment"},
 }  # fmt: skip
