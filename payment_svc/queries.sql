@@ -197,9 +197,9 @@ ON CONFLICT (event_id) DO NOTHING
 RETURNING event_id;
 
 -- name: settle_provider_event
--- Says where a stored webhook stands.
+-- Says where a stored webhook stands after so many looks.
 UPDATE provider_event
-SET state = $2, reason = $3, next_attempt_time = $4, attempts = attempts + 1, update_time = $5
+SET state = $2, reason = $3, next_attempt_time = $4, attempts = $5, update_time = $6
 WHERE event_id = $1;
 
 -- name: parked_provider_event

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -176,13 +177,9 @@ class InboundOperations:
         return Replay(found[:REPLAYED_MAX], more=len(found) > REPLAYED_MAX)
 
     async def _replay(self, event: StoredEvent, states: Collection[EventState]) -> None:
-        if event.place.state not in states:
-            return
-        try:
-            await self._webhooks.look(self._choosing(event, states))
-        except RequestInFlight:
-            # Somebody else is at it: it stands as he leaves it, and the others wait for nothing.
-            _log.warning("an event is not replayed now", event_id=event.event_id)
+        if event.place.state in states:
+            with _unless_taken(event):
+                await self._webhooks.look(self._choosing(event, states))
 
     async def _foreseen(
         self,
@@ -191,7 +188,10 @@ class InboundOperations:
         fence: Fence,
         states: Collection[EventState],
     ) -> StoredEvent:
-        place = await self._webhooks.foresee(self._choosing(event, states)) if event.place.state in states else None
+        place = None
+        if event.place.state in states:
+            with _unless_taken(event):
+                place = await self._webhooks.foresee(self._choosing(event, states))
         if place is None:
             return event
         decided = replace(event, operator_reason=request.reason, actor=fence.caller, update_time=self._desk.clock.now())
@@ -199,6 +199,15 @@ class InboundOperations:
 
     def _choosing(self, event: StoredEvent, states: Collection[EventState]) -> Choose:
         return lambda connection: self._inbox.lock(connection, event.event_id, states=states)
+
+
+@contextmanager
+def _unless_taken(event: StoredEvent) -> Iterator[None]:
+    """Passes over an event that somebody else is at: it stands as he leaves it, and the others wait for nothing."""
+    try:
+        yield
+    except RequestInFlight:
+        _log.warning("an event is not replayed now", event_id=event.event_id)
 
 
 def _demand_one_choice(request: messages.ReplayProviderEventsRequest) -> None:

@@ -26,6 +26,7 @@ ACTOR = "stripe"
 # Locks one event that is to be looked at; None where there is none.
 Choose = Callable[[Connection], Awaitable[Unapplied | None]]
 _LOOK_S = 0.25
+_UNAPPLIED = tuple(state for state in EventState if state is not EventState.APPLIED)
 _log = structlog.get_logger()
 
 
@@ -107,7 +108,7 @@ class Webhooks:
             return None
         place = await self._apply(connection, event, attempts=1, since=self._desk.clock.now())
         if place != APPLIED:
-            await self._settle(connection, event.event_id, place)
+            await self._settle(connection, event.event_id, place, attempts=1)
         crashpoints.reach("webhook.applied")
         return place
 
@@ -165,15 +166,14 @@ class Webhooks:
         """Looks again at one event; False where there is none. One that fails stands in no other's way."""
         try:
             looked = await self._desk.database.run(lambda connection: self._look(connection, choose))
+            if looked is None:
+                return False
         except _LookFailed as failed:
-            looked = failed.event, self._broken(failed.event.event_id, failed.__cause__, attempts=failed.event.attempts + 1)
+            looked = await self._keep_broken(failed)
+        if looked:
             event, place = looked
-            await self._desk.database.run(lambda connection: self._settle(connection, event.event_id, place))
-        if looked is None:
-            return False
-        event, place = looked
-        self._report(event.event_id, event.type, place)
-        self._desk.wake()
+            self._report(event.event_id, event.type, place)
+            self._desk.wake()
         return True
 
     async def foresee(self, choose: Choose) -> Place | None:
@@ -183,7 +183,7 @@ class Webhooks:
         except _Foreseen as foreseen:
             return foreseen.place
         except _LookFailed as failed:
-            return self._broken(failed.event.event_id, failed.__cause__, attempts=failed.event.attempts + 1)
+            return self._broken_again(failed)
 
     async def _foresee(self, connection: Connection, choose: Choose) -> NoReturn:
         looked = await self._look(connection, choose)
@@ -199,11 +199,27 @@ class Webhooks:
             raise
         except Exception as error:
             raise _LookFailed(event) from error
-        await self._settle(connection, event.event_id, place)
+        await self._settle(connection, event.event_id, place, attempts=event.attempts + 1)
         return event, place
 
-    async def _settle(self, connection: Connection, event_id: str, place: Place) -> None:
-        await self._inbox.settle(connection, event_id, place, now=self._desk.clock.now())
+    async def _settle(self, connection: Connection, event_id: str, place: Place, *, attempts: int) -> None:
+        await self._inbox.settle(connection, event_id, place, attempts=attempts, now=self._desk.clock.now())
+
+    async def _keep_broken(self, failed: _LookFailed) -> tuple[Unapplied, Place] | None:
+        event, place = failed.event, self._broken_again(failed)
+        kept = await self._desk.database.run(lambda connection: self._settle_unless_seen(connection, event, place))
+        return (event, place) if kept else None
+
+    async def _settle_unless_seen(self, connection: Connection, event: Unapplied, place: Place) -> bool:
+        """Between the two transactions somebody else may have looked, with more luck."""
+        now = await self._inbox.lock(connection, event.event_id, states=_UNAPPLIED)
+        if now is None or now.attempts != event.attempts:
+            return False
+        await self._settle(connection, event.event_id, place, attempts=event.attempts + 1)
+        return True
+
+    def _broken_again(self, failed: _LookFailed) -> Place:
+        return self._broken(failed.event.event_id, failed.__cause__, attempts=failed.event.attempts + 1)
 
     def _broken(self, event_id: str, error: BaseException | None, *, attempts: int) -> Place:
         _log.error("a webhook cannot be applied", event_id=event_id, exc_info=error)

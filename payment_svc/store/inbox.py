@@ -57,10 +57,18 @@ class Inbox:
         )
         return stored is not None
 
-    async def settle(self, connection: Connection, event_id: str, place: Place, *, now: datetime.datetime) -> None:
-        """Moves a stored webhook to where it stands now."""
+    async def settle(
+        self, connection: Connection, event_id: str, place: Place, *, attempts: int, now: datetime.datetime
+    ) -> None:
+        """Moves a stored webhook to where it stands after so many looks."""
         await connection.execute(
-            self._queries["settle_provider_event"], event_id, place.state, place.reason, place.next_attempt_time, now
+            self._queries["settle_provider_event"],
+            event_id,
+            place.state,
+            place.reason,
+            place.next_attempt_time,
+            attempts,
+            now,
         )
 
     async def known(self, connection: Connection, event_ids: Collection[str]) -> set[str]:
