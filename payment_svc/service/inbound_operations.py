@@ -62,9 +62,13 @@ class InboundOperations:
     async def run(self) -> None:
         """Measures what waits, until it is cancelled."""
         while True:
-            for state, count in (await self._events.count_waiting()).items():
-                metrics.WEBHOOK_EVENTS_WAITING.labels(state.name.lower()).set(count)
+            await self.measure()
             await asyncio.sleep(_COUNT_AGAIN_S)
+
+    async def measure(self) -> None:
+        """Shows how many events are parked, and how many quarantined."""
+        for state, count in (await self._events.count_waiting()).items():
+            metrics.WEBHOOK_EVENTS_WAITING.labels(state.name.lower()).set(count)
 
     async def list_provider_events(self, request: messages.ListProviderEventsRequest) -> tuple[list[StoredEvent], str]:
         """A page of events, newest first, and the token of the next.

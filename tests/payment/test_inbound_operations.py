@@ -14,6 +14,7 @@ from giving.payment.v1 import ledger_service_pb2, payment_pb2
 from giving.payment.v1 import payment_operations_service_pb2 as messages
 from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperationsServiceStub
 from google.protobuf.timestamp_pb2 import Timestamp
+from prometheus_client import REGISTRY
 
 from mesh.errors import DependencyUnavailable
 from payment_svc.domain.inbound import EventState, ProviderEvent
@@ -282,6 +283,16 @@ async def test_what_was_given_up_is_taken_up_again_by_its_id(
 async def test_a_replay_is_by_id_or_by_type_and_time(operator: Any, till: Till) -> None:
     for more in ({"type": "charge.failed"}, {"start_time": stamp(till.clock.now())}, {"end_time": stamp(till.clock.now())}):
         assert fields_of(await refusal_of(operator.ReplayProviderEvents(replay("evt_1", **more)))) == {"event_ids"}
+
+
+@pytest.mark.requirement("HKI-6")
+async def test_what_waits_for_operators_is_measured(till: Till, inbound: Inbound, payment: P) -> None:
+    await quarantined(inbound, payment, fresh_id())
+    await inbound.operations(inbound.webhooks()).measure()
+    shown = [REGISTRY.get_sample_value("webhook_events_waiting", {"state": state}) for state in ("parked", "quarantined")]
+    counts = "SELECT count(*) FROM provider_event WHERE state = $1"
+    assert shown == [await inbound.rows.fetchval(counts, state) for state in (E.STATE_PARKED, E.STATE_QUARANTINED)]
+    assert shown[1] > 0
 
 
 def broken(event: ProviderEvent) -> ProviderEvent:
