@@ -35,7 +35,10 @@ from payment_svc.reconciler import Reconciler
 from payment_svc.service.changes import Changes, Desk
 from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.ledger import Ledger
+from payment_svc.service.moves import Moves
+from payment_svc.service.open_payments import OpenPayments
 from payment_svc.service.payments import Payments
+from payment_svc.service.waiting import Waits
 from payment_svc.service.webhooks import Webhooks
 from payment_svc.store.checkpoints import Checkpoints
 from payment_svc.store.commands import CommandStore
@@ -100,12 +103,13 @@ class _Books:
         self.ledger = Ledger(database=database, book=postings)
         self.reconciler = Reconciler(desk, provider=provider, lease_s=settings.asking_lease_s)
         self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox, types=EVENT_TYPES)
+        waits, fences = Waits(desk, asking=self.reconciler), CommandStore(queries)
         self.inbound = InboundOperations(
             desk,
             webhooks=self.webhooks,
             inbox=inbox,
             events=InboundEvents(database, queries, seal),
-            commands=CommandStore(queries),
+            commands=fences,
             tokens=parts.tokens,
         )
         poller = Poller(
@@ -115,7 +119,9 @@ class _Books:
             clock=clock,
             period_s=settings.stripe_poll_s,
         )
-        self.payments = Payments(desk, asking=self.reconciler, tokens=parts.tokens)
+        self.payments = Payments(desk, waits=waits, tokens=parts.tokens)
+        self.moves = Moves(desk, fences=fences, waits=waits)
+        self.open_payments = OpenPayments(desk, fences=fences, waits=waits, tokens=parts.tokens)
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
@@ -126,7 +132,9 @@ class _Books:
     def register(self, server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterApi(self.letters), server)
-        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(PaymentApi(self.payments, self.webhooks), server)
+        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(
+            PaymentApi(self.payments, self.moves, self.webhooks), server
+        )
         payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
-            PaymentOperationsApi(self.inbound), server
+            PaymentOperationsApi(inbound=self.inbound, open_payments=self.open_payments), server
         )

@@ -12,6 +12,7 @@ from mesh.rpc.call import mark_replayed
 from payment_svc import convert
 from payment_svc.domain.inbound import EventState
 from payment_svc.service.inbound_operations import InboundOperations
+from payment_svc.service.open_payments import OpenPayments
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -19,8 +20,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer):
     """PaymentOperationsService, as far as it is built."""
 
-    def __init__(self, inbound: InboundOperations) -> None:
+    def __init__(self, *, inbound: InboundOperations, open_payments: OpenPayments) -> None:
         self._inbound = inbound
+        self._open_payments = open_payments
 
     async def ListProviderEvents(
         self, request: messages.ListProviderEventsRequest, context: Context
@@ -54,3 +56,15 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         event, replayed = await self._inbound.skip_provider_event(request)
         mark_replayed(replayed=replayed)
         return messages.SkipProviderEventResponse(event=convert.provider_event_message(event))
+
+    async def ListOpenPayments(
+        self, request: messages.ListOpenPaymentsRequest, context: Context
+    ) -> messages.ListOpenPaymentsResponse:
+        payments, token = await self._open_payments.list_open_payments(request)
+        items = [convert.open_item(payment, reason=self._open_payments.reason_of(payment)) for payment in payments]
+        return messages.ListOpenPaymentsResponse(items=items, next_page_token=token)
+
+    async def AskProvider(self, request: messages.AskProviderRequest, context: Context) -> messages.AskProviderResponse:
+        payment, replayed = await self._open_payments.ask_provider(request)
+        mark_replayed(replayed=replayed)
+        return messages.AskProviderResponse(payment=convert.payment_message(payment))

@@ -229,7 +229,7 @@ async def undelivered(stripe_sandbox: Sandbox) -> AsyncIterator[list[str]]:
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "_EVENTS_A_PAGE", 2)
+    monkeypatch.setattr(calls, "_PAGE_MAX", 2)
     monkeypatch.setattr(poller, "PAGES_MAX", 2)
 
 

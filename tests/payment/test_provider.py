@@ -17,6 +17,7 @@ from payment_svc.domain.inbound import EventPage
 from payment_svc.domain.payments import IntentStatus, Payment
 from payment_svc.provider import Stripe, WebhookReader, calls, open_stripe
 from payment_svc.provider.calls import _outcome_of
+from payment_svc.provider.shapes import intent_seen
 from tests.support.mesh import free_ports
 from tests.support.sandbox import Sandbox
 from tests.support.stripe_mock import NO_STRIPE_MOCK, STRIPE_MOCK, running_stripe_mock
@@ -106,16 +107,16 @@ async def test_the_sandbox_takes_the_same_requests(against_sandbox: Stripe, sand
     again = await against_sandbox.create_intent(asked, attempt_id=attempt_id)
     assert isinstance(made, Seen)
     assert isinstance(again, Seen)
-    assert made.intent.provider_id == again.intent.provider_id
-    assert made.intent.amount == asked.amount
+    assert made.fact.provider_id == again.fact.provider_id
+    assert made.fact.amount == asked.amount
     assert isinstance(await against_sandbox.find_intent(asked), Absent)
     await sandbox.advance(seconds=61)
     found = await against_sandbox.find_intent(asked)
     assert isinstance(found, Seen)
-    assert found.intent.provider_id == made.intent.provider_id
-    canceled = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    assert found.fact.provider_id == made.fact.provider_id
+    canceled = await against_sandbox.cancel_intent(made.fact.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
     assert isinstance(canceled, Seen)
-    assert canceled.intent.progress.status is IntentStatus.CANCELED
+    assert canceled.fact.progress.status is IntentStatus.CANCELED
 
 
 @pytest.mark.requirement("PAY-3")
@@ -123,8 +124,8 @@ async def test_an_intent_that_ended_otherwise_is_shown_beside_the_refusal(agains
     asked = payment()
     made = await against_sandbox.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id))
     assert isinstance(made, Seen)
-    await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
-    answer = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    await against_sandbox.cancel_intent(made.fact.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    answer = await against_sandbox.cancel_intent(made.fact.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
     assert isinstance(answer, Refused)
     assert answer.code == "payment_intent_unexpected_state"
     assert answer.intent is not None
@@ -191,7 +192,7 @@ async def test_what_one_try_left_unproven_stays_unproven(no_waits, tries: list[E
     async def ask() -> Any:
         raise left.pop(0)
 
-    assert await calls._asked(ask) == outcome
+    assert await calls._asked(ask, intent_seen) == outcome
     assert len(tries) - len(left) == asked
 
 
@@ -203,7 +204,7 @@ async def test_a_cancel_is_not_answered_with_an_earlier_refusal(against_sandbox:
     made = await against_sandbox.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id))
     assert isinstance(refused, Refused)
     assert isinstance(made, Seen)
-    again = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=attempt_id, again=1)
+    again = await against_sandbox.cancel_intent(made.fact.provider_id, attempt_id=attempt_id, again=1)
     assert isinstance(again, Seen)
 
 

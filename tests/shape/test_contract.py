@@ -38,10 +38,9 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "AskProvider", "GetAuditTrail", "GetBreaker", "GetReconciliationReport", "ListOpenPayments",
-        "ListReconciliationItems", "SetBreaker", "TracePayment", "UploadSettlement",
+        "GetAuditTrail", "GetBreaker", "GetReconciliationReport", "ListReconciliationItems", "SetBreaker", "TracePayment",
+        "UploadSettlement",
     },
-    "PaymentService": {"CancelPayment", "CapturePayment", "RefundPayment"},
 }  # fmt: skip
 
 
