@@ -18,12 +18,13 @@ from prometheus_client import REGISTRY
 
 from mesh.errors import DependencyUnavailable
 from payment_svc.domain.inbound import EventState, ProviderEvent
+from payment_svc.provider import open_stripe
 from payment_svc.service import inbound_operations
 from payment_svc.service.webhooks import Choose, Webhooks
 from tests.support.inbound import Inbound, inbound_parts, not_followed
 from tests.support.mesh import fresh_key
 from tests.support.refusals import fields_of, is_replay, refusal_of
-from tests.support.till import Till, order
+from tests.support.till import Till, confirm, order
 from tests.support.waiting import until
 from tests.support.webhooks import event_about, intent_shown, post, signed
 
@@ -190,6 +191,29 @@ async def test_what_an_older_version_kept_apart_is_applied_by_a_replay(
     )
     assert await is_replay(again := operator.ReplayProviderEvents(request))
     assert await again == answer
+
+
+@pytest.mark.requirement("HKI-6", "PAY-5")
+async def test_refunds_that_an_older_version_kept_apart_are_in_the_books_after_a_replay(
+    till: Till, operator: Any, inbound: Inbound
+) -> None:
+    created = await till.create(order())
+    await confirm(till.sandbox, created.client_secret)
+    paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    await till.sandbox.webhook_fault("withhold", times=None)
+    await till.sandbox.ask("POST", "refunds", payment_intent=paid.provider_id, amount=2500)
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
+    async with open_stripe(api_key=till.sandbox.secret, api_base=till.sandbox.url, request_s=5) as stripe:
+        page = await stripe.list_events(since=since, after="")
+    ours = [event for event in page.events if paid.provider_id.encode() in event.body]
+    for event in ours:
+        await inbound.webhooks(not_followed).take_polled(event.body)
+    assert (await till.payment(paid.payment_id)).refunded.minor_units == 0
+    answer = await operator.ReplayProviderEvents(replay(*(event.event_id for event in ours)))
+    assert answer.applied == answer.matched == len(ours) > 0
+    refunded = await till.payment(paid.payment_id)
+    assert (refunded.state, refunded.refunded.minor_units) == (P.STATE_REFUNDED, 2500)
+    assert await entries(till, paid) == 4
 
 
 @pytest.mark.requirement("HKI-6", "IDM-2")

@@ -87,16 +87,13 @@ async def test_a_listed_event_is_byte_for_byte_worth_what_a_delivered_one_is(
     assert isinstance(made, Seen)
     page = await against_sandbox.list_events(since=since, after="")
     assert isinstance(page, EventPage)
-    (listed,) = [event for event in page.events if made.intent.provider_id.encode() in event.body]
+    (listed,) = [event for event in page.events if made.fact.provider_id.encode() in event.body]
     await sandbox.release()
-    await sandbox.hooks.kinds(about=made.intent.provider_id, count=1)
-    (delivered,) = sandbox.hooks.taken(about=made.intent.provider_id)
+    await sandbox.hooks.kinds(about=made.fact.provider_id, count=1)
+    (delivered,) = sandbox.hooks.taken(about=made.fact.provider_id)
     assert json.loads(listed.body) == delivered
     reader = WebhookReader(secrets=sandbox.webhook_secrets, live=False)
-    assert (reader.read_stored(listed.body).intent_id, reader.read_stored(listed.body).foreign) == (
-        made.intent.provider_id,
-        False,
-    )
+    assert reader.read_stored(listed.body).intent_id == made.fact.provider_id
 
 
 @pytest.mark.requirement("PAY-4")
