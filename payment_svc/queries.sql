@@ -203,7 +203,7 @@ SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amoun
        said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
        update_time
 FROM payment
-WHERE id > $1 AND create_time < $2 AND (manual_reason <> '' OR (NOT $4 AND next_attempt_time IS NOT NULL))
+WHERE id > $1 AND create_time <= $2 AND (manual_reason <> '' OR (NOT $4 AND next_attempt_time IS NOT NULL))
 ORDER BY id LIMIT $3;
 
 -- name: claim_payment
