@@ -20,7 +20,7 @@ from mesh.errors import DependencyUnavailable
 from payment_svc.domain.inbound import EventState, ProviderEvent
 from payment_svc.provider import open_stripe
 from payment_svc.service import inbound_operations
-from payment_svc.service.webhooks import Choose, Webhooks
+from payment_svc.service.webhooks import Choose, Webhooks, _LookFailed
 from tests.support.inbound import Inbound, inbound_parts, not_followed
 from tests.support.mesh import fresh_key
 from tests.support.refusals import fields_of, is_replay, refusal_of
@@ -349,6 +349,26 @@ async def test_an_event_that_fails_stops_no_other(till: Till, operator: Any, inb
     ]
     assert done.events[1].place.reason == "could not be applied: RuntimeError"
     assert (await till.payment(payment.payment_id)).state == P.STATE_SUCCEEDED
+
+
+@pytest.mark.requirement("HKI-6")
+async def test_a_failure_does_not_outdo_a_look_that_had_more_luck(
+    till: Till, operator: Any, inbound: Inbound, payment: P
+) -> None:
+    """Between the transaction that broke and the one that says so another replica may have looked."""
+    webhooks = inbound.webhooks()
+    lying, applied = fresh_id(), fresh_id()
+    stale = []
+    for event_id, more in ((lying, {"amount": 2501}), (applied, {})):
+        await quarantined(inbound, payment, event_id, **more)
+        async with inbound.database.transaction() as connection:
+            stale.append(await inbound.inbox.lock(connection, event_id, states=[EventState.QUARANTINED]))
+        await operator.ReplayProviderEvents(replay(event_id))
+    before = [await get(operator, event_id) for event_id in (lying, applied)]
+    for event in stale:
+        assert await webhooks._keep_broken(_LookFailed(event)) is None
+    assert [await get(operator, event_id) for event_id in (lying, applied)] == before
+    assert [event.state for event in before] == [E.STATE_QUARANTINED, E.STATE_APPLIED]
 
 
 class Idle(Webhooks):
