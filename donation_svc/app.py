@@ -104,6 +104,7 @@ class _Shared:
         self.promises = PromiseStore(parts.database, queries)
         self.access = Access(settings.access_token_key.get_secret_value().encode())
         self.feed = DonationFeed(self.promises)
+        self.trail = parts.trail(queries["audit_trail"])
 
     def announce(self, donation_ids: Collection[UUID]) -> None:
         """Says that these were committed: to the relay, and to who watches them."""
@@ -156,6 +157,7 @@ class _Register:
 
     def __init__(self, shared: _Shared, pledges: _Pledges) -> None:
         self._pledges = pledges
+        self.trail = shared.trail
         database, tokens = shared.parts.database, shared.parts.tokens
         log, clock, wake = shared.log, shared.clock, shared.relay.wake
         self.charities = Charities(
@@ -186,7 +188,7 @@ class _Register:
 
     def __call__(self, server: grpc.aio.Server) -> None:
         donations = DonationApi(self.donations, self._pledges.promises, self.campaigns)
-        operations = DonationOperationsApi(self.stuck)
+        operations = DonationOperationsApi(self.stuck, self.trail)
         charity_service_pb2_grpc.add_CharityServiceServicer_to_server(CharityApi(self.charities), server)
         campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server(CampaignApi(self.campaigns), server)
         donation_service_pb2_grpc.add_DonationServiceServicer_to_server(donations, server)

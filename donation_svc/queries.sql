@@ -254,3 +254,17 @@ SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, g
        settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
        request_digest
 FROM donation WHERE next_attempt_time IS NOT NULL AND create_time <= $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: audit_trail
+-- At most $3 entries of the audit trail of a donation, or of whatever else has the id, oldest first, after an id. Why: what was
+-- said by hand, otherwise the reason of the command that the same call gave.
+SELECT a.id, a.object, a.object_id, a.before, a.after, a.actor, a.correlation_id, a.database_role, a.create_time,
+       coalesce(nullif(a.reason, ''), given.reason, '') AS reason
+FROM audit a
+LEFT JOIN LATERAL (
+  SELECT c.reason FROM command c
+  WHERE c.subject_id = a.reference_id AND c.correlation_id = a.correlation_id AND a.correlation_id <> ''
+  ORDER BY c.create_time DESC LIMIT 1
+) AS given ON true
+WHERE a.reference_id = $1 AND a.id > $2
+ORDER BY a.id LIMIT $3;

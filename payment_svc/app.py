@@ -125,6 +125,7 @@ class _Books:
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
+        self.trail = parts.trail(queries["audit_trail"])
         polling = [poller.run] if settings.stripe_poll_s else []
         self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run, self.inbound.run, *polling)
         self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
@@ -136,5 +137,5 @@ class _Books:
             PaymentApi(self.payments, self.moves, self.webhooks), server
         )
         payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
-            PaymentOperationsApi(inbound=self.inbound, open_payments=self.open_payments), server
+            PaymentOperationsApi(inbound=self.inbound, open_payments=self.open_payments, trail=self.trail), server
         )

@@ -88,8 +88,8 @@ WITH recorded AS (
   ON CONFLICT (donation_id, charity_id) DO NOTHING
   RETURNING id
 ), attempted AS (
-  INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, create_time)
-  SELECT $16, $2, recorded.id, 1, 1, $15 FROM recorded WHERE NOT $5
+  INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, actor, correlation_id, create_time)
+  SELECT $16, $2, recorded.id, 1, 1, $13, $14, $15 FROM recorded WHERE NOT $5
 )
 SELECT id FROM recorded;
 
@@ -170,27 +170,33 @@ WHERE id = $1 AND charity_id = $2;
 
 -- name: schedule_payment
 -- Says when the provider is asked next and whether an operator has to look, where nothing else is new, and lets go of the
--- payment.
-UPDATE payment SET next_attempt_time = $3, manual_reason = $4, leased_until = NULL WHERE id = $1 AND charity_id = $2;
+-- payment. Only the latter is a change of the payment that somebody makes.
+UPDATE payment
+SET next_attempt_time = $3, manual_reason = $4, leased_until = NULL,
+    actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END
+WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_attempt
--- A charge or refund that was not known, or a call that is about to be made.
+-- A charge or refund that was not known, or a call that is about to be made; in the call in which its payment was changed just
+-- now.
 INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, object_id, captured, second, code, amount, reason, request_key,
-                     create_time, end_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+                     create_time, end_time, actor, correlation_id)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, p.correlation_id
+FROM payment p WHERE p.id = $3 AND p.charity_id = $2;
 
 -- name: update_attempt
 -- What became of an attempt.
 UPDATE attempt
 SET outcome = $3, object_id = $4, captured = $5, second = $6, code = $7, refusals = $8, saved = $9, doubt_time = $10,
-    key_time = $11, end_time = $12
+    key_time = $11, end_time = $12, actor = $13, correlation_id = coalesce(nullif($14, ''), correlation_id)
 WHERE id = $1 AND charity_id = $2;
 
 -- name: upsert_dispute
--- A dispute as it is known now.
+-- A dispute as it is known now; in the call in which its payment was changed just now.
 INSERT INTO dispute (provider_id, charity_id, payment_id, state, amount, withdrawals, reinstatements, reason, actor,
                      correlation_id, create_time, update_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, p.correlation_id, $10, $10
+FROM payment p WHERE p.id = $3 AND p.charity_id = $2
 ON CONFLICT (provider_id, charity_id) DO UPDATE
 SET state = excluded.state, amount = excluded.amount, withdrawals = excluded.withdrawals,
     reinstatements = excluded.reinstatements, actor = excluded.actor, correlation_id = excluded.correlation_id,
@@ -230,7 +236,7 @@ RETURNING p.id;
 
 -- name: count_call
 -- Notes that the provider is about to be asked.
-UPDATE attempt SET calls = calls + 1, last_call_time = $3 WHERE id = $1 AND charity_id = $2;
+UPDATE attempt SET calls = calls + 1, last_call_time = $3, actor = $4 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_provider_event
 -- Stores a webhook that was verified or asked for, each id once for ever. No row: it came before.
@@ -362,3 +368,23 @@ RETURNING name;
 -- name: oldest_payment_time
 -- When the oldest payment was recorded: ids grow with time.
 SELECT create_time FROM payment ORDER BY id LIMIT 1;
+
+-- name: audit_trail
+-- At most $3 entries of the audit trail of a payment, or of the payment of a donation, also of one whose row is gone; oldest
+-- first, after an id. Why: what was said by hand, otherwise the reason of the command that the same call gave.
+SELECT a.id, a.object, a.object_id, a.before, a.after, a.actor, a.correlation_id, a.database_role, a.create_time,
+       coalesce(nullif(a.reason, ''), given.reason, '') AS reason
+FROM audit a
+LEFT JOIN LATERAL (
+  SELECT c.reason FROM command c
+  WHERE c.subject = ANY (ARRAY[a.object_id, a.reference_id::text]) AND c.correlation_id = a.correlation_id
+    AND a.correlation_id <> ''
+  ORDER BY c.create_time DESC LIMIT 1
+) AS given ON true
+WHERE a.reference_id IN (
+    SELECT $1::uuid
+    UNION SELECT p.id FROM payment p WHERE p.donation_id = $1
+    UNION SELECT f.reference_id FROM audit f
+          WHERE f.object = 'payment' AND f.before ? 'donation_id' AND f.before ->> 'donation_id' = $1::text)
+  AND a.id > $2
+ORDER BY a.id LIMIT $3;

@@ -267,7 +267,7 @@ class Reconciler:
 
     async def _begin(self, payment: Payment, call: Attempt) -> UUID:
         attempt_id = _demand_id(call)
-        await self._desk.payments.count_call(payment, call, now=self._desk.clock.now())
+        await self._desk.payments.count_call(payment, call, actor=ACTOR, now=self._desk.clock.now())
         crashpoints.reach("payment.calling")
         return attempt_id
 

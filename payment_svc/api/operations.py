@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import grpc
 from giving.payment.v1 import payment_operations_service_pb2 as messages
 from giving.payment.v1 import payment_operations_service_pb2_grpc
 
+from mesh.audit import AuditTrail
 from mesh.rpc.call import mark_replayed
 from payment_svc import convert
 from payment_svc.domain.inbound import EventState
@@ -20,9 +22,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer):
     """PaymentOperationsService, as far as it is built."""
 
-    def __init__(self, *, inbound: InboundOperations, open_payments: OpenPayments) -> None:
+    def __init__(self, *, inbound: InboundOperations, open_payments: OpenPayments, trail: AuditTrail) -> None:
         self._inbound = inbound
         self._open_payments = open_payments
+        self._trail = trail
 
     async def ListProviderEvents(
         self, request: messages.ListProviderEventsRequest, context: Context
@@ -68,3 +71,11 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         payment, replayed = await self._open_payments.ask_provider(request)
         mark_replayed(replayed=replayed)
         return messages.AskProviderResponse(payment=convert.payment_message(payment))
+
+    async def GetAuditTrail(
+        self, request: messages.GetAuditTrailRequest, context: Context
+    ) -> messages.GetAuditTrailResponse:
+        entries, token = await self._trail.read(
+            UUID(request.reference_id), page_size=request.page_size, page_token=request.page_token
+        )
+        return messages.GetAuditTrailResponse(entries=entries, next_page_token=token)

@@ -111,7 +111,7 @@ class PaymentStore:
                 await self._save_dispute(connection, after, dispute, stamp)
         return replace(after, attempts=tuple(stored), update_time=stamp.now)
 
-    async def schedule(self, connection: Connection, payment: Payment) -> None:
+    async def schedule(self, connection: Connection, payment: Payment, *, actor: str) -> None:
         """Stores when the provider is asked next, and lets go of the payment."""
         await connection.execute(
             self._queries["schedule_payment"],
@@ -119,6 +119,7 @@ class PaymentStore:
             payment.charity_id,
             payment.next_attempt_time,
             payment.manual_reason,
+            actor,
         )
 
     async def claim(self, payment_id: UUID, *, now: datetime.datetime, until: datetime.datetime) -> bool:
@@ -136,10 +137,10 @@ class PaymentStore:
         async with self._database.connection() as connection:
             return [row["id"] for row in await connection.fetch(self._queries["claim_due"], now, until, limit)]
 
-    async def count_call(self, payment: Payment, attempt: Attempt, *, now: datetime.datetime) -> None:
+    async def count_call(self, payment: Payment, attempt: Attempt, *, actor: str, now: datetime.datetime) -> None:
         """Notes, before it happens, that the provider is asked."""
         async with self._database.connection() as connection:
-            await connection.execute(self._queries["count_call"], attempt.id, payment.charity_id, now)
+            await connection.execute(self._queries["count_call"], attempt.id, payment.charity_id, now, actor)
 
     async def _one(self, connection: Connection, query: str, key: object) -> Payment | None:
         row = await connection.fetchrow(self._queries[query], key)
@@ -196,7 +197,8 @@ class PaymentStore:
         over = attempt.outcome in (Outcome.SUCCEEDED, Outcome.REFUSED)
         ended = attempt.end_time or (stamp.now if over else None)
         if attempt.id is None:
-            return await self._insert_attempt(connection, after, replace(attempt, create_time=stamp.now, end_time=ended))
+            new = replace(attempt, create_time=stamp.now, end_time=ended)
+            return await self._insert_attempt(connection, after, new, stamp)
         await connection.execute(
             self._queries["update_attempt"],
             attempt.id,
@@ -211,10 +213,12 @@ class PaymentStore:
             attempt.doubt_time,
             attempt.key_time,
             ended,
+            stamp.actor,
+            stamp.correlation_id,
         )
         return replace(attempt, end_time=ended)
 
-    async def _insert_attempt(self, connection: Connection, payment: Payment, attempt: Attempt) -> Attempt:
+    async def _insert_attempt(self, connection: Connection, payment: Payment, attempt: Attempt, stamp: Stamp) -> Attempt:
         stored = replace(attempt, id=new_id(tenant_id=payment.charity_id))
         await connection.execute(
             self._queries["insert_attempt"],
@@ -232,6 +236,7 @@ class PaymentStore:
             stored.request_key,
             stored.create_time,
             stored.end_time,
+            stamp.actor,
         )
         return stored
 
@@ -247,6 +252,5 @@ class PaymentStore:
             dispute.reinstatements,
             dispute.reason,
             stamp.actor,
-            stamp.correlation_id,
             stamp.now,
         )

@@ -34,12 +34,11 @@ NOT_BUILT = {
     "AggregateService": {"GetStats", "ListLeaderboard", "RebuildTotals", "VerifyTotal"},
     "AuthService": {"Authenticate", "CreateApiKey", "RevokeApiKey", "RotateApiKey"},
     "CampaignService": {"CloseCampaign"},
-    "DonationOperationsService": {"EraseDonor", "GetAuditTrail", "SetIntake", "StreamTallies", "TraceDonation"},
+    "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies", "TraceDonation"},
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "GetAuditTrail", "GetBreaker", "GetReconciliationReport", "ListReconciliationItems", "SetBreaker", "TracePayment",
-        "UploadSettlement",
+        "GetBreaker", "GetReconciliationReport", "ListReconciliationItems", "SetBreaker", "TracePayment", "UploadSettlement",
     },
 }  # fmt: skip
 
