@@ -38,9 +38,7 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListProviderEvents",
-        "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
-        "TracePayment", "UploadSettlement",
+        "GetBreaker", "GetReconciliationReport", "ListReconciliationItems", "SetBreaker", "TracePayment", "UploadSettlement",
     },
 }  # fmt: skip
 
