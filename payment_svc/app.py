@@ -29,12 +29,15 @@ from mesh.tasks import background
 from payment_svc.api import LedgerApi, PaymentApi, PaymentOperationsApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
-from payment_svc.provider import Stripe, WebhookReader, open_stripe
+from payment_svc.provider import CircuitBreaker, Stripe, WebhookReader, open_stripe
 from payment_svc.reconciler import Reconciler
+from payment_svc.service.breaker import BreakerDecisions
 from payment_svc.service.changes import Changes, Desk
 from payment_svc.service.ledger import Ledger
 from payment_svc.service.payments import Payments
 from payment_svc.service.webhooks import Webhooks
+from payment_svc.store.breaker import BreakerStore
+from payment_svc.store.commands import CommandStore
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore
@@ -54,8 +57,15 @@ DAILY_TABLES = ("event", "posting", "entry", "applied")
 @asynccontextmanager
 async def application(settings: Settings, clock: Clock | None = None) -> AsyncIterator[RunningServer]:
     """The payment service, serving while it is entered."""
-    async with open_parts(settings, service=SERVICE, package="payment_svc") as parts, _provider(settings) as provider:
-        books = _Books(parts, settings, provider, clock or SystemClock())
+    clock = clock or SystemClock()
+    breaker = CircuitBreaker(clock)
+    async with (
+        open_parts(settings, service=SERVICE, package="payment_svc") as parts,
+        _provider(settings, breaker) as provider,
+    ):
+        books = _Books(parts, settings, provider, breaker, clock)
+        # Before the first call: what an operator held open before a restart is held after it.
+        await books.decisions.follow()
         async with (
             background(*books.loops, partial(parts.partitions.keep, DAILY_TABLES)),
             serve(settings, modules=MODULES, register=books.register, probes=books.probes) as server,
@@ -65,11 +75,12 @@ async def application(settings: Settings, clock: Clock | None = None) -> AsyncIt
         await books.reconciler.close(timeout_s=settings.grace_s)
 
 
-def _provider(settings: Settings) -> AbstractAsyncContextManager[Stripe]:
+def _provider(settings: Settings, breaker: CircuitBreaker) -> AbstractAsyncContextManager[Stripe]:
     return open_stripe(
         api_key=settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
         request_s=settings.stripe_request_s,
+        breaker=breaker,
     )
 
 
@@ -81,7 +92,7 @@ def _reader(settings: Settings) -> WebhookReader:
 class _Books:
     """Payments, the ledger, what feeds them, and what could not be fed."""
 
-    def __init__(self, parts: Parts, settings: Settings, provider: Stripe, clock: Clock) -> None:
+    def __init__(self, parts: Parts, settings: Settings, provider: Stripe, breaker: CircuitBreaker, clock: Clock) -> None:
         queries, database = load_queries("payment_svc"), parts.database
         relay = parts.relay(settings)
         postings = LedgerStore(database, queries)
@@ -92,17 +103,25 @@ class _Books:
         )
         desk = Desk(database, payments, changes, clock, relay.wake)
         self.ledger = Ledger(database=database, book=postings)
-        self.reconciler = Reconciler(desk, provider=provider, lease_s=settings.asking_lease_s)
+        self.reconciler = Reconciler(desk, provider=provider, breaker=breaker, lease_s=settings.asking_lease_s)
         self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox)
-        self.payments = Payments(desk, asking=self.reconciler, tokens=parts.tokens)
+        self.payments = Payments(desk, asking=self.reconciler, breaker=breaker, tokens=parts.tokens)
+        self.decisions = BreakerDecisions(
+            database=database,
+            store=BreakerStore(queries),
+            commands=CommandStore(queries),
+            breaker=breaker,
+            clock=clock,
+        )
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
-        self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run)
+        self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run, self.decisions.run)
         self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
 
     def register(self, server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterApi(self.letters), server)
         payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(PaymentApi(self.payments, self.webhooks), server)
-        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(PaymentOperationsApi(), server)
+        operations = PaymentOperationsApi(self.decisions)
+        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(operations, server)

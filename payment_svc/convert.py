@@ -8,13 +8,14 @@ from uuid import UUID
 from giving.common.v1.event_pb2 import Event
 from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1.event_pb2 import DonationChange as DonationChangeMessage
-from giving.payment.v1 import event_pb2, payment_pb2
+from giving.payment.v1 import event_pb2, payment_operations_service_pb2, payment_pb2
 from giving.payment.v1 import ledger_service_pb2 as messages
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import InvalidArgument
 from mesh.events.consumer import day_of
 from mesh.money import Money
+from payment_svc.domain.breaker import Standing
 from payment_svc.domain.ledger import DonationChange, Entry, PostingKind, Verification, Violation
 from payment_svc.domain.payments import Attempt, Payment
 from payment_svc.ledger import BIGINT_MAX, BIGINT_MIN
@@ -157,3 +158,15 @@ def payment_changed(payment: Payment, *, before: Payment) -> event_pb2.PaymentCh
 
 def _tally(payment: Payment) -> event_pb2.PaymentTally:
     return event_pb2.PaymentTally(captured=payment.captured, refunded=payment.refunded, disputed=payment.disputed)
+
+
+def breaker_message(standing: Standing) -> payment_operations_service_pb2.Breaker:
+    breaker, decision = standing.breaker, standing.decision
+    return payment_operations_service_pb2.Breaker(
+        state=payment_operations_service_pb2.Breaker.State.ValueType(breaker.state),
+        next_probe_time=_timestamp(breaker.next_probe_time),
+        held=breaker.held,
+        reason=decision.reason if breaker.held else "",
+        actor=decision.actor if breaker.held else "",
+        failures=standing.failures,
+    )

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 WEBHOOK_EVENTS = Counter(
     "webhook_events", "Webhooks of the provider by where they stand after a look: applied, parked, quarantined", ["result"]
 )
+PROVIDER_FAILURES = Counter("provider_failures", "Requests to the provider that it did not answer, or answered with 5xx")
+BREAKER_STATE = Gauge(
+    "provider_breaker_state", "1 for where the breaker around the provider stands: closed, open, half_open, held", ["state"]
+)
+BREAKER_TRANSITIONS = Counter("provider_breaker_transitions", "How often the breaker came to stand there", ["state"])

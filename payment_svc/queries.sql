@@ -223,3 +223,12 @@ RETURNING request_digest;
 -- name: command_digest
 -- The digest of a command that was given before.
 SELECT request_digest FROM command WHERE charity_id = $1 AND request_key = $2;
+
+-- name: breaker
+-- What an operator decided last about the circuit breaker.
+SELECT held, reason, version, actor FROM breaker;
+
+-- name: set_breaker
+-- An operator's decision about the circuit breaker.
+UPDATE breaker SET held = $1, reason = $2, version = version + 1, actor = $3, correlation_id = $4, update_time = $5
+RETURNING held, reason, version, actor;

@@ -25,3 +25,7 @@ class PaymentAbandoned(Refusal):
 
 class WebhookUnverified(Refusal):
     reason = error_pb2.ERROR_REASON_WEBHOOK_UNVERIFIED
+
+
+class ProviderUnavailable(Refusal):
+    reason = error_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE

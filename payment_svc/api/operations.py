@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import grpc
+from giving.payment.v1 import payment_operations_service_pb2 as messages
 from giving.payment.v1 import payment_operations_service_pb2_grpc
+
+from mesh.rpc.call import mark_replayed
+from payment_svc import convert
+from payment_svc.service.breaker import BreakerDecisions
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer):
     """PaymentOperationsService, as far as it is built."""
+
+    def __init__(self, decisions: BreakerDecisions) -> None:
+        self._decisions = decisions
+
+    async def GetBreaker(self, request: messages.GetBreakerRequest, context: Context) -> messages.GetBreakerResponse:
+        standing = await self._decisions.get_breaker()
+        return messages.GetBreakerResponse(breaker=convert.breaker_message(standing))
+
+    async def SetBreaker(self, request: messages.SetBreakerRequest, context: Context) -> messages.SetBreakerResponse:
+        standing, replayed = await self._decisions.set_breaker(request)
+        mark_replayed(replayed=replayed)
+        return messages.SetBreakerResponse(breaker=convert.breaker_message(standing))

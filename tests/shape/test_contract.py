@@ -38,8 +38,8 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "AskProvider", "GetAuditTrail", "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListOpenPayments",
-        "ListProviderEvents", "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
+        "AskProvider", "GetAuditTrail", "GetProviderEvent", "GetReconciliationReport", "ListOpenPayments",
+        "ListProviderEvents", "ListReconciliationItems", "ReplayProviderEvents", "SkipProviderEvent",
         "TracePayment", "UploadSettlement",
     },
     "PaymentService": {"CancelPayment", "CapturePayment", "RefundPayment"},
