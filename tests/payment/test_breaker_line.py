@@ -25,11 +25,19 @@ pytestmark = pytest.mark.requirement("PAY-8")
 
 
 class Claims:
-    """Due payments that say how they were claimed."""
+    """Due payments, and how they were claimed."""
 
     def __init__(self, due: Sequence[UUID]) -> None:
         self.due = due
         self.limits: list[int] = []
+        self.claimed: list[UUID] = []
+
+    async def claim(self, payment_id: UUID, *, now: datetime.datetime, until: datetime.datetime) -> bool:
+        self.claimed.append(payment_id)
+        return False
+
+    async def get(self, payment_id: UUID) -> None:
+        return None
 
     async def claim_due(self, *, now: datetime.datetime, until: datetime.datetime, limit: int) -> list[UUID]:
         self.limits.append(limit)
@@ -80,11 +88,14 @@ async def test_where_nothing_is_due_the_place_of_the_probe_stays_free(breaker, c
     assert (claims.limits, breaker.enter()) == ([1, 1, 1], True)
 
 
-async def test_a_caller_who_asks_about_a_payment_is_answered_at_once(breaker, clock) -> None:
+async def test_what_a_caller_asks_about_is_not_taken_while_it_is_open(breaker, clock) -> None:
+    claims, payment_id = Claims([]), new_id(tenant_id=new_tenant_id())
+    reconciler = Reconciler(Books(claims, clock), provider=None, breaker=breaker, lease_s=10)
+    await reconciler.ask(payment_id, patience_s=60)
+    assert claims.claimed == [payment_id]
     fail(breaker, FAILURES_MAX)
-    reconciler = Reconciler(Books(Claims([]), clock), provider=None, breaker=breaker, lease_s=10)
-    await reconciler.ask(new_id(tenant_id=new_tenant_id()), patience_s=60)
-    assert not reconciler._running
+    await reconciler.ask(payment_id, patience_s=60)
+    assert claims.claimed == [payment_id]
 
 
 @pytest.fixture
