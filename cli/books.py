@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -126,7 +127,7 @@ def _readers() -> Mapping[str, tuple[Part, Reader]]:
         "Redis value": (Part.ALL, _redis),
         "aggregator SQL": (Part.ALL, _aggregator_sql),
         "donation SQL": (Part.ALL, _donation_sql(_INTENT, _RECORDED)),
-        "ledger, owed": (Part.ALL, _ledger("campaign_payable", sign=-1)),
+        "ledger, owed": (Part.ALL, _ledger("campaign_payable", "refunds", "disputes_held", sign=-1)),
         "recorded in SQL": (Part.RECORDED, _donation_sql(_RECORDED)),
         "ledger, external": (Part.RECORDED, _ledger("external_clearing", sign=1)),
         "intents in SQL": (Part.PAID, _donation_sql(_INTENT)),
@@ -181,14 +182,17 @@ def _donation_sql(*origins: int) -> Reader:
     return read
 
 
-def _ledger(account: str, *, sign: int) -> Reader:
-    """What an account holds. What a campaign is owed is a credit: negative in the ledger."""
+def _ledger(*accounts: str, sign: int) -> Reader:
+    """What accounts hold together. What a campaign is owed is a credit: negative in the ledger."""
 
     async def read(places: Places, campaign_id: str) -> Book:
+        sums: Counter[str] = Counter()
         async with grpc.aio.insecure_channel(places.payment) as channel:
-            request = GetBalanceRequest(account=account, campaign_id=campaign_id)
-            answer = await LedgerServiceStub(channel).GetBalance(request, timeout=READ_S_MAX)
-        return {money.currency: Line(net=sign * money.minor_units) for money in answer.balances}
+            for account in accounts:
+                request = GetBalanceRequest(account=account, campaign_id=campaign_id)
+                for money in (await LedgerServiceStub(channel).GetBalance(request, timeout=READ_S_MAX)).balances:
+                    sums[money.currency] += sign * money.minor_units
+        return {currency: Line(net=total) for currency, total in sums.items()}
 
     return read
 

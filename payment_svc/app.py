@@ -34,7 +34,10 @@ from payment_svc.reconciler import Reconciler
 from payment_svc.service.breaker import BreakerDecisions
 from payment_svc.service.changes import Changes, Desk
 from payment_svc.service.ledger import Ledger
+from payment_svc.service.moves import Moves
+from payment_svc.service.open_payments import OpenPayments
 from payment_svc.service.payments import Payments
+from payment_svc.service.waiting import Waits
 from payment_svc.service.webhooks import Webhooks
 from payment_svc.store.breaker import BreakerStore
 from payment_svc.store.commands import CommandStore
@@ -105,13 +108,12 @@ class _Books:
         self.ledger = Ledger(database=database, book=postings)
         self.reconciler = Reconciler(desk, provider=provider, breaker=breaker, lease_s=settings.asking_lease_s)
         self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox)
-        self.payments = Payments(desk, asking=self.reconciler, breaker=breaker, tokens=parts.tokens)
+        waits, fences = Waits(desk, asking=self.reconciler), CommandStore(queries)
+        self.payments = Payments(desk, waits=waits, breaker=breaker, tokens=parts.tokens)
+        self.moves = Moves(desk, fences=fences, waits=waits)
+        self.open_payments = OpenPayments(desk, fences=fences, waits=waits, tokens=parts.tokens)
         self.decisions = BreakerDecisions(
-            database=database,
-            store=BreakerStore(queries),
-            commands=CommandStore(queries),
-            breaker=breaker,
-            clock=clock,
+            database=database, store=BreakerStore(queries), commands=fences, breaker=breaker, clock=clock
         )
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
@@ -122,6 +124,9 @@ class _Books:
     def register(self, server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)
         dead_letter_service_pb2_grpc.add_DeadLetterServiceServicer_to_server(DeadLetterApi(self.letters), server)
-        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(PaymentApi(self.payments, self.webhooks), server)
-        operations = PaymentOperationsApi(self.decisions)
-        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(operations, server)
+        payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(
+            PaymentApi(self.payments, self.moves, self.webhooks), server
+        )
+        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
+            PaymentOperationsApi(open_payments=self.open_payments, decisions=self.decisions), server
+        )

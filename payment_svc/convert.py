@@ -10,6 +10,7 @@ from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1.event_pb2 import DonationChange as DonationChangeMessage
 from giving.payment.v1 import event_pb2, payment_operations_service_pb2, payment_pb2
 from giving.payment.v1 import ledger_service_pb2 as messages
+from giving.payment.v1.payment_operations_service_pb2 import ListOpenPaymentsResponse
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import InvalidArgument
@@ -17,7 +18,7 @@ from mesh.events.consumer import day_of
 from mesh.money import Money
 from payment_svc.domain.breaker import Standing
 from payment_svc.domain.ledger import DonationChange, Entry, PostingKind, Verification, Violation
-from payment_svc.domain.payments import Attempt, Payment
+from payment_svc.domain.payments import Attempt, Dispute, Payment
 from payment_svc.ledger import BIGINT_MAX, BIGINT_MIN
 
 
@@ -91,6 +92,8 @@ def entry_message(entry: Entry) -> messages.Entry:
         campaign_id=str(entry.campaign_id) if entry.campaign_id else "",
         amount=money_message(entry.amount),
         create_time=create_time,
+        kind=entry.kind,
+        reverses_posting_id=str(entry.reverses) if entry.reverses else "",
     )
 
 
@@ -118,7 +121,7 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
         refunded=MoneyMessage(minor_units=payment.refunded, currency=currency),
         disputed=MoneyMessage(minor_units=payment.disputed, currency=currency),
         provider_id=payment.provider_id,
-        attempts=[_attempt_message(attempt) for attempt in payment.attempts],
+        attempts=[attempt_message(attempt, currency) for attempt in payment.attempts],
         version=payment.version,
         create_time=_timestamp(payment.create_time),
         update_time=_timestamp(payment.update_time),
@@ -126,10 +129,13 @@ def payment_message(payment: Payment) -> payment_pb2.Payment:
         failure_code=payment.failure_code,
         manual_capture=payment.manual_capture,
         closed=payment.closed,
+        disputes=[_dispute_message(dispute, currency) for dispute in payment.disputes],
+        manual_reason=payment.manual_reason,
+        refunding=MoneyMessage(minor_units=payment.refunding, currency=currency),
     )
 
 
-def _attempt_message(attempt: Attempt) -> payment_pb2.Attempt:
+def attempt_message(attempt: Attempt, currency: str) -> payment_pb2.Attempt:
     return payment_pb2.Attempt(
         attempt_id=str(attempt.id),
         outcome=payment_pb2.Attempt.Outcome.ValueType(attempt.outcome),
@@ -137,7 +143,27 @@ def _attempt_message(attempt: Attempt) -> payment_pb2.Attempt:
         create_time=_timestamp(attempt.create_time),
         end_time=_timestamp(attempt.end_time),
         kind=payment_pb2.Attempt.Kind.ValueType(attempt.kind),
-        provider_id=attempt.charge_id,
+        provider_id=attempt.object_id,
+        amount=MoneyMessage(minor_units=attempt.amount, currency=currency) if attempt.amount else None,
+        reason=attempt.reason,
+    )
+
+
+def _dispute_message(dispute: Dispute, currency: str) -> payment_pb2.Dispute:
+    return payment_pb2.Dispute(
+        provider_id=dispute.provider_id,
+        state=payment_pb2.Dispute.State.ValueType(dispute.state),
+        amount=MoneyMessage(minor_units=dispute.amount, currency=currency),
+        held=dispute.held > 0,
+        reason=dispute.reason,
+        create_time=_timestamp(dispute.create_time),
+        update_time=_timestamp(dispute.update_time),
+    )
+
+
+def open_item(payment: Payment, *, reason: str) -> ListOpenPaymentsResponse.Item:
+    return ListOpenPaymentsResponse.Item(
+        payment=payment_message(payment), reason=reason, next_attempt_time=_timestamp(payment.next_attempt_time)
     )
 
 

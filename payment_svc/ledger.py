@@ -14,11 +14,25 @@ from payment_svc.domain.payments import Payment
 BIGINT_MAX = 2**63 - 1
 BIGINT_MIN = -(2**63)
 
-# kind → (debited, credited): a checkout or the provider holds what was charged, and we owe it to the campaign.
+# kind → (debited, credited): a checkout or the provider holds what was charged, and we owe it to the campaign; what goes
+# back to donors we owe it less.
 SIDES: Mapping[PostingKind, tuple[Account, Account]] = {
     PostingKind.CAPTURED: (Account.PROVIDER_CLEARING, Account.CAMPAIGN_PAYABLE),
     PostingKind.RECORDED: (Account.EXTERNAL_CLEARING, Account.CAMPAIGN_PAYABLE),
-    PostingKind.RECORDED_REVERSAL: (Account.CAMPAIGN_PAYABLE, Account.EXTERNAL_CLEARING),
+    PostingKind.RECORDED_REVERSAL: (Account.REFUNDS, Account.EXTERNAL_CLEARING),
+    PostingKind.REFUNDED: (Account.REFUNDS, Account.PROVIDER_CLEARING),
+    PostingKind.REFUND_RETURNED: (Account.PROVIDER_CLEARING, Account.REFUNDS),
+    PostingKind.DISPUTE_HELD: (Account.DISPUTES_HELD, Account.PROVIDER_CLEARING),
+    PostingKind.DISPUTE_RETURNED: (Account.PROVIDER_CLEARING, Account.DISPUTES_HELD),
+    PostingKind.DISPUTE_LOST: (Account.REFUNDS, Account.DISPUTES_HELD),
+    PostingKind.DISPUTE_REGAINED: (Account.DISPUTES_HELD, Account.REFUNDS),
+}
+# A figure of a payment → (the posting of its growth, the posting of its fall). Held before lost, regained before returned.
+FIGURES: Mapping[str, tuple[PostingKind, PostingKind | None]] = {
+    "captured": (PostingKind.CAPTURED, None),
+    "refunded": (PostingKind.REFUNDED, PostingKind.REFUND_RETURNED),
+    "disputed": (PostingKind.DISPUTE_HELD, PostingKind.DISPUTE_RETURNED),
+    "lost": (PostingKind.DISPUTE_LOST, PostingKind.DISPUTE_REGAINED),
 }
 # kind → what a growth of one minor unit does to what the campaign is owed.
 SIGNS: Mapping[PostingKind, int] = {PostingKind.RECORDED: 1, PostingKind.RECORDED_REVERSAL: -1}
@@ -50,10 +64,31 @@ def batch_postings(changes: Iterable[DonationChange], *, ids: Mapping[Batch, UUI
     return [_posting(ids[batch], batch, sums[batch]) for batch in sorted(sums) if sums[batch]]
 
 
-def payment_posting(posting_id: UUID, payment: Payment, *, kind: PostingKind, minor_units: int) -> Posting:
-    """What one payment's growth is posted as."""
+def moves(before: Payment, after: Payment) -> list[tuple[PostingKind, int]]:
+    """What a payment's change is posted as: kinds, each with an amount above zero.
+
+    Raises:
+        ArithmeticError: what was captured has shrunk.
+    """
+    found = []
+    for figure, (growing, falling) in FIGURES.items():
+        growth = getattr(after, figure) - getattr(before, figure)
+        if growth > 0:
+            found.append((growing, growth))
+        elif growth < 0:
+            if falling is None:
+                raise ArithmeticError("what was captured never shrinks")
+            found.append((falling, -growth))
+    return found
+
+
+def payment_posting(
+    posting_id: UUID, payment: Payment, *, kind: PostingKind, minor_units: int, reverses: UUID | None
+) -> Posting:
+    """What one move of a payment is posted as; `reverses`: the posting of what it took."""
     batch = Batch(payment.charity_id, payment.campaign_id, payment.amount.currency, kind)
-    return replace(_posting(posting_id, batch, minor_units), payment_id=payment.id)
+    linked = None if kind is PostingKind.CAPTURED else reverses
+    return replace(_posting(posting_id, batch, minor_units), payment_id=payment.id, reverses=linked)
 
 
 def _posting(posting_id: UUID, batch: Batch, total: int) -> Posting:

@@ -11,9 +11,14 @@ RETURNING event_id;
 
 -- name: insert_postings
 -- Headers of postings; their entries follow in the same transaction.
-INSERT INTO posting (id, charity_id, campaign_id, kind, payment_id, source)
-SELECT i.id, i.charity_id, i.campaign_id, i.kind, i.payment_id, $6
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[]) AS i (id, charity_id, campaign_id, kind, payment_id);
+INSERT INTO posting (id, charity_id, campaign_id, kind, payment_id, reverses, source)
+SELECT i.id, i.charity_id, i.campaign_id, i.kind, i.payment_id, i.reverses, $7
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[])
+  AS i (id, charity_id, campaign_id, kind, payment_id, reverses);
+
+-- name: captured_posting
+-- The posting of what a payment took.
+SELECT id FROM posting WHERE payment_id = $1 AND kind = 'captured' ORDER BY day, id LIMIT 1;
 
 -- name: insert_entries
 -- All lines of all postings at once: a statement carries whole postings.
@@ -59,12 +64,13 @@ ORDER BY currency;
 -- name: entries_of_reference
 -- The entries of a donation or payment, oldest first: of the batch postings that contain a recorded donation, and of the
 -- postings of a payment.
-SELECT e.posting_id, e.account, e.campaign_id, e.currency, e.amount, e.create_time
+SELECT e.posting_id, e.account, e.campaign_id, e.currency, e.amount, e.create_time, h.kind, h.reverses
 FROM (SELECT a.posting_day AS day, a.posting_id AS id FROM applied a WHERE a.donation_id = $1
       UNION
       SELECT p.day, p.id FROM posting p
       WHERE p.payment_id IN (SELECT id FROM payment WHERE id = $1 UNION ALL SELECT id FROM payment WHERE donation_id = $1)
      ) AS linked
+JOIN posting h ON h.day = linked.day AND h.id = linked.id
 JOIN entry e ON e.day = linked.day AND e.posting_id = linked.id
 ORDER BY e.create_time, e.posting_id, e.line;
 
@@ -89,78 +95,116 @@ SELECT id FROM recorded;
 
 -- name: payment
 -- One payment.
-SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
-       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
-       unwanted, next_attempt_time, version, create_time, update_time
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
+       lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
+       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
+       update_time
 FROM payment WHERE id = $1;
 
 -- name: payment_for_update
 -- One payment, locked until its change is committed.
-SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
-       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
-       unwanted, next_attempt_time, version, create_time, update_time
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
+       lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
+       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
+       update_time
 FROM payment WHERE id = $1 FOR UPDATE;
 
 -- name: payment_of_donation
 -- The payment of a donation.
-SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
-       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
-       unwanted, next_attempt_time, version, create_time, update_time
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
+       lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
+       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
+       update_time
 FROM payment WHERE donation_id = $1 AND charity_id = $2;
 
 -- name: payment_of_intent
 -- The payment of the provider's intent, locked until its change is committed.
-SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
-       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
-       unwanted, next_attempt_time, version, create_time, update_time
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
+       lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
+       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
+       update_time
 FROM payment WHERE provider_id = $1 FOR UPDATE;
 
 -- name: unproven_payment_of_donation
 -- The payment of a donation whose intent may have been made without our learning its id, locked until its change is
 -- committed.
-SELECT p.id, p.charity_id, p.campaign_id, p.donation_id, p.request_digest, p.currency, p.amount, p.captured, p.refunded,
-       p.disputed, p.manual_capture, p.provider_id, p.client_secret, p.progress_second, p.progress_status, p.progress_code,
-       p.canceled, p.refused, p.unwanted, p.next_attempt_time, p.version, p.create_time, p.update_time
-FROM payment p
-WHERE p.donation_id = $1 AND p.provider_id IS NULL
-  AND EXISTS (SELECT FROM attempt a
-              WHERE a.payment_id = p.id AND a.charity_id = p.charity_id AND a.kind = 1 AND a.outcome = 4)
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
+       lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
+       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
+       update_time
+FROM payment
+WHERE donation_id = $1 AND provider_id IS NULL
+  AND EXISTS (SELECT FROM attempt
+              WHERE attempt.payment_id = payment.id AND attempt.charity_id = payment.charity_id AND attempt.kind = 1
+                AND attempt.outcome = 4)
 FOR UPDATE;
 
 -- name: payments_of_charity
 -- A page of a charity's payments, newest first, before an id.
-SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, disputed,
-       manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, canceled, refused,
-       unwanted, next_attempt_time, version, create_time, update_time
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
+       lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
+       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
+       update_time
 FROM payment WHERE charity_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
 -- name: attempts
 -- The attempts of payments.
-SELECT payment_id, id, kind, outcome, charge_id, captured, second, code, calls, last_call_time, saved, create_time, end_time
-FROM attempt WHERE payment_id = ANY ($1) ORDER BY kind, second, outcome = 2, charge_id;
+SELECT payment_id, id, kind, outcome, object_id, captured, second, code, amount, reason, request_key, calls, refusals,
+       last_call_time, saved, doubt_time, key_time, create_time, end_time
+FROM attempt WHERE payment_id = ANY ($1);
+
+-- name: disputes
+-- The disputes of payments.
+SELECT payment_id, provider_id, amount, state, withdrawals, reinstatements, reason, create_time, update_time
+FROM dispute WHERE payment_id = ANY ($1) ORDER BY provider_id;
 
 -- name: update_payment
 -- Stores what is known of a payment after a change, and lets go of it.
 UPDATE payment
-SET state = $3, captured = $4, refunded = $5, disputed = $6, provider_id = $7, client_secret = $8, progress_second = $9,
-    progress_status = $10, progress_code = $11, canceled = $12, refused = $13, unwanted = $14, next_attempt_time = $15,
-    leased_until = NULL, version = $16, actor = $17, correlation_id = coalesce(nullif($18, ''), correlation_id),
-    update_time = $19
+SET state = $3, captured = $4, refunded = $5, refunding = $6, disputed = $7, lost = $8, provider_id = $9,
+    client_secret = $10, progress_second = $11, progress_status = $12, progress_code = $13, said_second = $14,
+    said_refunded = $15, said_disputed = $16, canceled = $17, refused = $18, unwanted = $19, manual_reason = $20,
+    next_attempt_time = $21, leased_until = NULL, version = $22, actor = $23,
+    correlation_id = coalesce(nullif($24, ''), correlation_id), update_time = $25
 WHERE id = $1 AND charity_id = $2;
 
 -- name: schedule_payment
--- Says when the provider is asked next, where nothing else is new, and lets go of the payment.
-UPDATE payment SET next_attempt_time = $3, leased_until = NULL WHERE id = $1 AND charity_id = $2;
+-- Says when the provider is asked next and whether an operator has to look, where nothing else is new, and lets go of the
+-- payment.
+UPDATE payment SET next_attempt_time = $3, manual_reason = $4, leased_until = NULL WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_attempt
--- A charge that was not known, or a call that is about to be made.
-INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, charge_id, captured, second, code, create_time, end_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+-- A charge or refund that was not known, or a call that is about to be made.
+INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, object_id, captured, second, code, amount, reason, request_key,
+                     create_time, end_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: update_attempt
 -- What became of an attempt.
-UPDATE attempt SET outcome = $3, captured = $4, second = $5, code = $6, saved = $7, end_time = $8
+UPDATE attempt
+SET outcome = $3, object_id = $4, captured = $5, second = $6, code = $7, refusals = $8, saved = $9, doubt_time = $10,
+    key_time = $11, end_time = $12
 WHERE id = $1 AND charity_id = $2;
+
+-- name: upsert_dispute
+-- A dispute as it is known now.
+INSERT INTO dispute (provider_id, charity_id, payment_id, state, amount, withdrawals, reinstatements, reason, actor,
+                     correlation_id, create_time, update_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+ON CONFLICT (provider_id, charity_id) DO UPDATE
+SET state = excluded.state, amount = excluded.amount, withdrawals = excluded.withdrawals,
+    reinstatements = excluded.reinstatements, actor = excluded.actor, correlation_id = excluded.correlation_id,
+    update_time = excluded.update_time;
+
+-- name: open_payments
+-- Payments that are not proven to have ended, oldest first, after an id; $4: only those that an operator has to look at.
+SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
+       lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
+       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
+       update_time
+FROM payment
+WHERE id > $1 AND create_time <= $2 AND (manual_reason <> '' OR (NOT $4 AND next_attempt_time IS NOT NULL))
+ORDER BY id LIMIT $3;
 
 -- name: claim_payment
 -- Takes a payment for one asking of the provider. No row: somebody else holds it.

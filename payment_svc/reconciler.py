@@ -1,4 +1,4 @@
-"""Asks the provider whatever has to be asked: makes intents, calls them off, and finds out about calls without an answer.
+"""Asks the provider whatever has to be asked: intents made, taken and called off, money given back, lost answers found out.
 
 Each asking runs in a task of its own, which no caller's deadline ends. A lease, prolonged while its holder lives, keeps two
 from asking the same at once. Only politeness rests on it: what is asked twice is asked under the same idempotency key, and
@@ -21,10 +21,11 @@ from mesh import crashpoints
 from mesh.errors import Refusal
 from mesh.postgres import Connection
 from mesh.tasks import TaskSet, background
+from payment_svc.domain import reasons
 from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refused, Seen, Unproven
-from payment_svc.domain.asking import Step, absent_for_sure, ask_again_at, next_step
-from payment_svc.domain.facts import CallUnproven, Contradiction, Fact, IntentRefused
-from payment_svc.domain.payments import Attempt, AttemptKind, Payment
+from payment_svc.domain.asking import Step, absent_for_sure, ask_again_at, must_look_up, next_step, open_call, retry_at
+from payment_svc.domain.facts import CallRefused, CallUnproven, Contradiction, Fact, IntentRefused, IntentSeen, ReturnsListed
+from payment_svc.domain.payments import Attempt, AttemptKind, IntentStatus, Payment
 from payment_svc.service.changes import Desk
 
 ACTOR = "payment"
@@ -32,12 +33,14 @@ ACTOR = "payment"
 REACH_AGAIN = datetime.timedelta(seconds=5)
 # What contradicts our books is for an operator; it is looked at again in case the provider was wrong.
 CONTRADICTED_AGAIN = datetime.timedelta(hours=1)
+# Where the provider could not be read, or what it lists does not add up yet.
+REVIEW_AGAIN = datetime.timedelta(seconds=30)
 _LOOK_S = 0.5
 _HOLDER_LOOK_S = 0.1
 # Askings at once; more would only wait for one another at the provider.
 _ASKING_MAX = 50
-# To make an intent and to call it off; a third step would be a mistake.
-_STEPS_MAX = 2
+# What is due at once is done at once, such as to make an intent and to call it off; more than this comes with the next look.
+_STEPS_MAX = 4
 _log = structlog.get_logger()
 
 
@@ -50,6 +53,18 @@ class Provider(Protocol):
 
     async def cancel_intent(self, provider_id: str, *, attempt_id: UUID, again: int = 0) -> Answer:
         """Calls the intent off."""
+        ...
+
+    async def capture_intent(self, payment: Payment, *, call: Attempt) -> Answer:
+        """Takes what is held; a repeat of the call does nothing more."""
+        ...
+
+    async def create_refund(self, payment: Payment, *, call: Attempt) -> Answer:
+        """Gives money back; a repeat of the call gives the same refund."""
+        ...
+
+    async def list_returns(self, provider_id: str) -> Answer:
+        """Reads every refund and dispute of the intent."""
         ...
 
     async def get_intent(self, provider_id: str) -> Answer:
@@ -181,7 +196,10 @@ class Reconciler:
             Step.CREATE: self._create,
             Step.LOOK_UP: self._look_up,
             Step.CANCEL: self._cancel,
+            Step.CAPTURE: self._capture,
             Step.CHECK: self._check,
+            Step.REFUND: self._refund,
+            Step.REVIEW: self._review,
         }
         async with background(partial(self._keep, payment.id)):
             return await taken[step](payment)
@@ -193,7 +211,8 @@ class Reconciler:
             await self._desk.payments.prolong(payment_id, until=self.lease_until())
 
     async def _create(self, payment: Payment) -> _Learned:
-        call, attempt_id = await self._begin(payment, AttemptKind.CREATE_INTENT)
+        (call,) = payment.calls(AttemptKind.CREATE_INTENT)
+        attempt_id = await self._begin(payment, call)
         answer = await self._provider.create_intent(payment, attempt_id=attempt_id)
         crashpoints.reach("payment.called")
         if isinstance(answer, Refused):
@@ -211,10 +230,11 @@ class Reconciler:
 
     async def _check(self, payment: Payment) -> _Learned:
         answer = await self._provider.get_intent(payment.provider_id)
-        return _Learned((answer.intent,) if isinstance(answer, Seen) else (), self._desk.clock.now())
+        return _Learned((answer.fact,) if isinstance(answer, Seen) else (), self._desk.clock.now())
 
     async def _cancel(self, payment: Payment) -> _Learned:
-        call, attempt_id = await self._begin(payment, AttemptKind.CANCEL_INTENT)
+        (call,) = payment.calls(AttemptKind.CANCEL_INTENT)
+        attempt_id = await self._begin(payment, call)
         answer = await self._provider.cancel_intent(payment.provider_id, attempt_id=attempt_id, again=call.calls)
         crashpoints.reach("payment.cancel_called")
         if isinstance(answer, Refused):
@@ -223,21 +243,72 @@ class Reconciler:
             return _Learned(facts, ask_again_at(call, now=self._desk.clock.now()))
         return self._learned(answer, call)
 
-    async def _begin(self, payment: Payment, kind: AttemptKind) -> tuple[Attempt, UUID]:
-        (call,) = payment.calls(kind)
-        if call.id is None:
-            raise AssertionError("an attempt is stored before it is made")
+    async def _capture(self, payment: Payment) -> _Learned:
+        call = _demand(open_call(payment, AttemptKind.CAPTURE_INTENT))
+        now = self._desk.clock.now()
+        if must_look_up(call, now=now):
+            return self._looked_up(call, await self._provider.get_intent(payment.provider_id))
+        await self._begin(payment, call)
+        answer = await self._provider.capture_intent(payment, call=call)
+        crashpoints.reach("payment.capture_called")
+        return self._refused(call, answer) if isinstance(answer, Refused) else self._learned(answer, call)
+
+    def _looked_up(self, call: Attempt, answer: Answer) -> _Learned:
+        """What the intent itself says of a capture whose key is of no use any more."""
+        now = self._desk.clock.now()
+        if not isinstance(answer, Seen):
+            return self._learned(answer if not isinstance(answer, Refused) else Unproven(), call)
+        held = isinstance(answer.fact, IntentSeen) and answer.fact.progress.status is IntentStatus.REQUIRES_CAPTURE
+        if held and absent_for_sure(call, now=now):
+            return _Learned((answer.fact, self._not_done(call)), now)
+        return _Learned((answer.fact,), ask_again_at(call, now=now))
+
+    async def _refund(self, payment: Payment) -> _Learned:
+        call = _demand(open_call(payment, AttemptKind.REFUND))
+        await self._begin(payment, call)
+        answer = await self._provider.create_refund(payment, call=call)
+        crashpoints.reach("payment.refund_called")
+        return self._refused(call, answer) if isinstance(answer, Refused) else self._learned(answer, call)
+
+    async def _review(self, payment: Payment) -> _Learned:
+        """Reads all that went back: an answer was lost for good, or the charge speaks of something that we do not know."""
+        now = self._desk.clock.now()
+        call = open_call(payment, AttemptKind.REFUND)
+        answer = await self._provider.list_returns(payment.provider_id)
+        if not isinstance(answer, Seen) or not isinstance(answer.fact, ReturnsListed):
+            return _Learned((), now + REVIEW_AGAIN)
+        ours = {refund.attempt_id for refund in answer.fact.refunds}
+        if call and must_look_up(call, now=now) and str(call.id) not in ours and absent_for_sure(call, now=now):
+            return _Learned((answer.fact, self._not_done(call)), now)
+        return _Learned((answer.fact,), ask_again_at(call, now=now) if call else now + REVIEW_AGAIN)
+
+    def _not_done(self, call: Attempt) -> CallRefused:
+        """A look-up proved that nothing came of a call: it is made again, under a key of its own."""
+        now = self._desk.clock.now()
+        return CallRefused(_demand_id(call), call.refusals + 1, "provider_error", again=True, time=now)
+
+    def _refused(self, call: Attempt, answer: Refused) -> _Learned:
+        now = self._desk.clock.now()
+        number = call.refusals + 1
+        again = reasons.of_call(answer.code).cure in (reasons.Cure.RETRY, reasons.Cure.OPERATOR)
+        fact = CallRefused(_demand_id(call), number, answer.code, again=again, time=now)
+        facts = (answer.intent, fact) if answer.intent else (fact,)
+        return _Learned(facts, retry_at(refusals=number, now=now) if again else now)
+
+    async def _begin(self, payment: Payment, call: Attempt) -> UUID:
+        attempt_id = _demand_id(call)
         await self._desk.payments.count_call(payment, call, now=self._desk.clock.now())
         crashpoints.reach("payment.calling")
-        return call, call.id
+        return attempt_id
 
     def _learned(self, answer: Seen | Unproven | NotReached, call: Attempt) -> _Learned:
         now = self._desk.clock.now()
         if isinstance(answer, Seen):
-            return _Learned((answer.intent,), now)
+            return _Learned((answer.fact,), now)
         if isinstance(answer, NotReached):
             return _Learned((), now + REACH_AGAIN)
-        return _Learned((CallUnproven(call.kind, saved=answer.saved),), ask_again_at(call, now=now))
+        unproven = CallUnproven(call.kind, now, saved=answer.saved, attempt_id=call.id)
+        return _Learned((unproven,), ask_again_at(call, now=now))
 
     async def _learn(self, payment: Payment, learned: _Learned) -> Payment:
         try:
@@ -257,3 +328,15 @@ class Reconciler:
         return await self._desk.changes.apply(
             connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=learned.ask_at
         )
+
+
+def _demand(call: Attempt | None) -> Attempt:
+    if call is None:
+        raise AssertionError("this step is only taken for an open call")
+    return call
+
+
+def _demand_id(call: Attempt) -> UUID:
+    if call.id is None:
+        raise AssertionError("a call is stored before it is made")
+    return call.id

@@ -19,6 +19,14 @@ class PaymentStateConflict(Refusal):
     reason = error_pb2.ERROR_REASON_PAYMENT_STATE_CONFLICT
 
 
+class RefundExceedsRemaining(Refusal):
+    reason = error_pb2.ERROR_REASON_REFUND_EXCEEDS_REMAINING
+
+
+class ProviderRefused(Refusal):
+    reason = error_pb2.ERROR_REASON_PROVIDER_REFUSED
+
+
 class PaymentAbandoned(Refusal):
     reason = error_pb2.ERROR_REASON_PAYMENT_ABANDONED
 

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 from giving.aggregate.v1.totals_pb2 import CurrencyTotals
-from giving.payment.v1.ledger_service_pb2 import GetBalanceRequest, VerifyLedgerRequest
+from giving.payment.v1.ledger_service_pb2 import VerifyLedgerRequest
 from google.protobuf import json_format
 
-from tests.support.books import reading
+from tests.support.books import owed, reading
 from tests.support.giving import Cause, gift, reversal, shares_of, totals_of
 from tests.support.mesh import Mesh, fresh_key
 from tests.support.waiting import until
@@ -57,12 +57,6 @@ async def sql_sums(mesh: Mesh, campaign_id: str) -> dict[str, tuple[int, int, in
     return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
 
-async def payable(mesh: Mesh, campaign_id: str) -> dict[str, int]:
-    request = GetBalanceRequest(account="campaign_payable", campaign_id=campaign_id)
-    balances = (await mesh.ledger.GetBalance(request)).balances
-    return {balance.currency: -balance.minor_units for balance in balances}
-
-
 @pytest.mark.requirement("TOT-1", "LED-2")
 async def test_rpc_rest_sql_and_ledger_agree_after_a_random_day(mesh: Mesh, cause: Cause) -> None:
     seed = random.randrange(2**32)
@@ -83,7 +77,7 @@ async def test_rpc_rest_sql_and_ledger_agree_after_a_random_day(mesh: Mesh, caus
     await until(lambda: by_currency(mesh, cause.campaign_id), holds=agree)
     await until(lambda: rest_totals(mesh, cause.campaign_id), holds=agree)
     net = {currency: gross - refunded for currency, (gross, refunded, _) in sums.items()}
-    await until(lambda: payable(mesh, cause.campaign_id), holds=lambda balances: balances == net)
+    await until(lambda: owed(mesh.ledger, cause.campaign_id), holds=lambda balances: balances == net)
     assert not (await mesh.ledger.VerifyLedger(VerifyLedgerRequest())).violations
 
 

@@ -6,8 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from payment_svc.domain.facts import CallUnproven, ChargeSeen, Contradiction, Fact, IntentRefused, IntentSeen, Unwanted
-from payment_svc.domain.payments import Attempt, AttemptKind, IntentStatus, Outcome, Payment
+from payment_svc.domain.facts import (
+    CallRefused,
+    CallUnproven,
+    CaptureAsked,
+    ChargeSeen,
+    Contradiction,
+    DisputeSeen,
+    Fact,
+    IntentRefused,
+    IntentSeen,
+    RefundAsked,
+    RefundSeen,
+    ReturnsListed,
+    Unwanted,
+)
+from payment_svc.domain.payments import Attempt, AttemptKind, IntentStatus, Outcome, Payment, in_order
+from payment_svc.domain.returns import asked, counted, dispute_seen, listed, newest, refund_asked, refund_seen
 
 # A card that was declined so often on one intent is being tested, or will not work.
 DECLINES_MAX = 3
@@ -19,13 +34,11 @@ def advance(payment: Payment, fact: Fact) -> Payment:
     Raises:
         Contradiction: the fact cannot be true of this payment.
     """
-    after = _with_consequences(_RULES[type(fact)](payment, fact))
-    return replace(after, attempts=tuple(sorted(after.attempts, key=_place)))
-
-
-def _place(attempt: Attempt) -> tuple[int, int, bool, str]:
-    # Of two charges of one second that which succeeded came last.
-    return attempt.kind, attempt.second, attempt.outcome is Outcome.SUCCEEDED, attempt.charge_id
+    after = counted(_with_consequences(_RULES[type(fact)](payment, fact)))
+    if isinstance(fact, RefundAsked):
+        # Not cut to what is left: where it is too much, the database says so.
+        after = replace(after, refunding=asked(after))
+    return replace(after, attempts=in_order(after.attempts))
 
 
 def _intent_seen(payment: Payment, fact: IntentSeen) -> Payment:
@@ -47,7 +60,7 @@ def _intent_seen(payment: Payment, fact: IntentSeen) -> Payment:
 def _made(attempt: Attempt) -> Attempt:
     if attempt.kind is not AttemptKind.CREATE_INTENT:
         return attempt
-    return replace(attempt, outcome=Outcome.SUCCEEDED, code="", saved=False)
+    return replace(attempt, outcome=Outcome.SUCCEEDED, code="", saved=False, doubt_time=None)
 
 
 def _demand_own(payment: Payment, fact: IntentSeen) -> None:
@@ -68,14 +81,16 @@ def _bounded(payment: Payment, captured: int) -> int:
 def _charge_seen(payment: Payment, fact: ChargeSeen) -> Payment:
     if fact.amount != payment.amount:
         raise Contradiction("the charge's amount or currency is not the payment's")
-    known = {charge.charge_id: charge for charge in payment.calls(AttemptKind.CHARGE)}
+    known = {charge.object_id: charge for charge in payment.calls(AttemptKind.CHARGE)}
     merged = _merged(known.get(fact.charge_id), fact)
     known[fact.charge_id] = merged
     if sum(charge.outcome is Outcome.SUCCEEDED for charge in known.values()) > 1:
         raise Contradiction("a second charge succeeded on the same intent")
-    calls = [attempt for attempt in payment.attempts if attempt.kind is not AttemptKind.CHARGE]
+    others = [attempt for attempt in payment.attempts if attempt.kind is not AttemptKind.CHARGE]
     captured = max(payment.captured, _bounded(payment, merged.captured))
-    return replace(payment, attempts=(*calls, *known.values()), captured=captured)
+    # Only of the charge that took the money can anything go back.
+    said = newest(payment.returns_said, fact.said if fact.outcome is Outcome.SUCCEEDED else None)
+    return replace(payment, attempts=(*others, *known.values()), captured=captured, returns_said=said)
 
 
 # A charge moves from left to right only.
@@ -110,47 +125,84 @@ def _intent_refused(payment: Payment, fact: IntentRefused) -> Payment:
 
 
 def _call_unproven(payment: Payment, fact: CallUnproven) -> Payment:
-    return replace(
-        payment,
-        attempts=tuple(
-            replace(attempt, outcome=Outcome.UNKNOWN, saved=attempt.saved or fact.saved)
-            if attempt.kind is fact.kind and attempt.outcome in _OPEN
-            else attempt
-            for attempt in payment.attempts
-        ),
-    )
+    def doubted(attempt: Attempt) -> Attempt:
+        if not attempt.open or attempt.kind is not fact.kind or fact.attempt_id not in (None, attempt.id):
+            return attempt
+        since = min(attempt.doubt_time or fact.time, fact.time)
+        return replace(attempt, outcome=Outcome.UNKNOWN, saved=attempt.saved or fact.saved, doubt_time=since)
+
+    return replace(payment, attempts=tuple(map(doubted, payment.attempts)))
 
 
-_OPEN = (Outcome.PENDING, Outcome.UNKNOWN)
+def _call_refused(payment: Payment, fact: CallRefused) -> Payment:
+    """The doubt is over: nothing has happened. Asking again, if that may help, is another call with another key."""
+
+    def refused(attempt: Attempt) -> Attempt:
+        if attempt.id != fact.attempt_id or not attempt.open or attempt.refusals >= fact.number:
+            return attempt
+        outcome = Outcome.PENDING if fact.again else Outcome.REFUSED
+        return replace(
+            attempt,
+            outcome=outcome,
+            code=fact.code,
+            refusals=fact.number,
+            saved=False,
+            doubt_time=None,
+            key_time=fact.time,
+        )
+
+    return replace(payment, attempts=tuple(map(refused, payment.attempts)))
 
 
 def _ended(attempts: tuple[Attempt, ...], kind: AttemptKind, outcome: Outcome, *, code: str = "") -> tuple[Attempt, ...]:
     return tuple(
-        replace(attempt, outcome=outcome, code=code) if attempt.kind is kind and attempt.outcome in _OPEN else attempt
+        replace(attempt, outcome=outcome, code=code, doubt_time=None) if attempt.kind is kind and attempt.open else attempt
         for attempt in attempts
     )
 
 
 def _unwanted(payment: Payment, _: Unwanted) -> Payment:
-    return replace(payment, unwanted=True)
+    """What is being taken is no longer called off."""
+    being_taken = any(call.open for call in payment.calls(AttemptKind.CAPTURE_INTENT))
+    return payment if being_taken else replace(payment, unwanted=True)
+
+
+def _capture_asked(payment: Payment, fact: CaptureAsked) -> Payment:
+    if any(attempt.request_key == fact.request_key for attempt in payment.attempts):
+        return payment
+    call = Attempt(None, AttemptKind.CAPTURE_INTENT, Outcome.PENDING, amount=fact.amount, request_key=fact.request_key)
+    return replace(payment, attempts=(*payment.attempts, call))
 
 
 _RULES: Mapping[type[Fact], Callable[[Payment, Any], Payment]] = {
     IntentSeen: _intent_seen,
     ChargeSeen: _charge_seen,
     IntentRefused: _intent_refused,
+    RefundSeen: refund_seen,
+    DisputeSeen: dispute_seen,
+    ReturnsListed: listed,
     CallUnproven: _call_unproven,
+    CallRefused: _call_refused,
     Unwanted: _unwanted,
+    CaptureAsked: _capture_asked,
+    RefundAsked: refund_asked,
 }
 
 
 def _with_consequences(payment: Payment) -> Payment:
     """Too many declines end the intent; an intent that is to end gets a call of its own; a closed payment needs none."""
     if payment.closed:
-        outcome = Outcome.SUCCEEDED if payment.canceled else Outcome.REFUSED
-        return replace(payment, attempts=_ended(payment.attempts, AttemptKind.CANCEL_INTENT, outcome))
+        return replace(payment, attempts=_closed(payment))
     unwanted = payment.unwanted or len(payment.declines()) >= DECLINES_MAX
     if not unwanted or payment.calls(AttemptKind.CANCEL_INTENT):
         return replace(payment, unwanted=unwanted)
     cancel = Attempt(None, AttemptKind.CANCEL_INTENT, Outcome.PENDING)
     return replace(payment, unwanted=True, attempts=(*payment.attempts, cancel))
+
+
+def _closed(payment: Payment) -> tuple[Attempt, ...]:
+    """Its calls have come to an end, whoever brought it about."""
+    canceled = Outcome.SUCCEEDED if payment.canceled else Outcome.REFUSED
+    captured = Outcome.SUCCEEDED if payment.captured else Outcome.REFUSED
+    ended = _ended(payment.attempts, AttemptKind.CANCEL_INTENT, canceled)
+    return _ended(ended, AttemptKind.CAPTURE_INTENT, captured, code="" if payment.captured else "canceled")

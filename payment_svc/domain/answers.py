@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from payment_svc.domain.facts import IntentSeen
+from payment_svc.domain.facts import Fact, IntentSeen
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """The provider has it, like this."""
 
-    intent: IntentSeen
+    fact: Fact
 
 
 @dataclass(frozen=True, slots=True)

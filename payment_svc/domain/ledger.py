@@ -30,6 +30,12 @@ class PostingKind(enum.StrEnum):
     RECORDED = "recorded"
     RECORDED_REVERSAL = "recorded_reversal"
     CAPTURED = "captured"
+    REFUNDED = "refunded"
+    REFUND_RETURNED = "refund_returned"
+    DISPUTE_HELD = "dispute_held"
+    DISPUTE_RETURNED = "dispute_returned"
+    DISPUTE_LOST = "dispute_lost"
+    DISPUTE_REGAINED = "dispute_regained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +71,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """Lines that sum to zero per currency; `payment_id` where it is one payment's."""
+    """Lines that sum to zero per currency; `payment_id` where it is one payment's, `reverses` what it takes back."""
 
     id: UUID
     charity_id: UUID
@@ -73,17 +79,20 @@ class Posting:
     kind: PostingKind
     lines: tuple[Line, ...]
     payment_id: UUID | None = None
+    reverses: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line as it was posted."""
+    """A line as it was posted, and what its posting stands for."""
 
     posting_id: UUID
     account: str
     campaign_id: UUID | None
     amount: Money
     create_time: datetime.datetime
+    kind: str
+    reverses: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,15 @@ import stripe
 import structlog
 
 from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refused, Seen, Unproven
-from payment_svc.domain.facts import IntentSeen
-from payment_svc.domain.payments import Payment
+from payment_svc.domain.facts import Fact, IntentSeen, ReturnsListed
+from payment_svc.domain.payments import Attempt, Payment
 from payment_svc.provider.breaker import CallsPaused, CircuitBreaker, GuardedClient
-from payment_svc.provider.shapes import intent_seen
+from payment_svc.provider.shapes import dispute_seen, intent_seen, is_release, refund_seen
 
 # Waits before repetitions under the same idempotency key. They are ours and not the SDK's, which remembers the last failure
 # only: a lost answer followed by a refused connection is unproven, not unreached.
 _REPEAT_AFTER_S = (0.3, 1.0)
+_PAGE_MAX = 100
 _log = structlog.get_logger()
 
 
@@ -32,6 +33,8 @@ class Stripe:
 
     def __init__(self, client: stripe.StripeClient) -> None:
         self._intents = client.v1.payment_intents
+        self._refunds = client.v1.refunds
+        self._disputes = client.v1.disputes
 
     async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
         """Makes the intent, unconfirmed. A repeat with the same attempt gives the same intent, within a day."""
@@ -47,7 +50,8 @@ class Stripe:
                 "charity_id": str(payment.charity_id),
             },
         }
-        return await _asked(lambda: self._intents.create_async(params, {"idempotency_key": _key(attempt_id)}))
+        options: Any = {"idempotency_key": _key(attempt_id)}
+        return await _asked(lambda: self._intents.create_async(params, options), intent_seen)
 
     async def cancel_intent(self, provider_id: str, *, attempt_id: UUID, again: int = 0) -> Answer:
         """Calls the intent off. Refused where it has ended otherwise: `intent` says how.
@@ -56,14 +60,54 @@ class Stripe:
         the same one, and to cancel twice is to cancel once.
         """
         params: Any = {"cancellation_reason": "abandoned"}
-        return await _asked(
-            lambda: self._intents.cancel_async(provider_id, params, {"idempotency_key": _key(attempt_id, again=again)})
-        )
+        options: Any = {"idempotency_key": _key(attempt_id, again=again)}
+        return await _asked(lambda: self._intents.cancel_async(provider_id, params, options), intent_seen)
+
+    async def capture_intent(self, payment: Payment, *, call: Attempt) -> Answer:
+        """Takes what is held. A repeat of the call does nothing more, within a day; after a refusal it is another one."""
+        params: Any = {"amount_to_capture": call.amount, "expand": ["latest_charge"]}
+        options: Any = {"idempotency_key": _key_of(call)}
+        return await _asked(lambda: self._intents.capture_async(payment.provider_id, params, options), intent_seen)
+
+    async def create_refund(self, payment: Payment, *, call: Attempt) -> Answer:
+        """Gives money back. A repeat of the call gives the same refund, within a day; after a refusal it is another one."""
+        params: Any = {
+            "payment_intent": payment.provider_id,
+            "amount": call.amount,
+            "metadata": {
+                "attempt_id": str(call.id),
+                "payment_id": str(payment.id),
+                "donation_id": str(payment.donation_id),
+            },
+        }
+        options: Any = {"idempotency_key": _key_of(call)}
+        return await _asked(lambda: self._refunds.create_async(params, options), refund_seen)
 
     async def get_intent(self, provider_id: str) -> Answer:
         """Reads the intent with its newest charge."""
         params: Any = {"expand": ["latest_charge"]}
-        return await _asked(lambda: self._intents.retrieve_async(provider_id, params))
+        return await _asked(lambda: self._intents.retrieve_async(provider_id, params), intent_seen)
+
+    async def list_returns(self, provider_id: str) -> Answer:
+        """Reads every refund and dispute of the intent."""
+        params: Any = {"payment_intent": provider_id, "limit": _PAGE_MAX}
+        with_movements: Any = {**params, "expand": ["data.balance_transaction"]}
+        try:
+            disputes = await self._disputes.list_async(params)
+            refunds = await self._refunds.list_async(with_movements)
+            given_back = [shown.to_dict() async for shown in refunds.auto_paging_iter()]
+            # Of two readings the earlier second holds for both.
+            second = _second_in(disputes.last_response.headers if disputes.last_response else {}, {})
+            return Seen(
+                ReturnsListed(
+                    second,
+                    tuple([refund_seen(shown, second=second) for shown in given_back if not is_release(shown)]),
+                    tuple([dispute_seen(shown.to_dict(), second=second) async for shown in disputes.auto_paging_iter()]),
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - whatever broke, nothing is proven
+            answer = _outcome_of(error)
+            return answer if isinstance(answer, NotReached) else Unproven()
 
     async def find_intent(self, payment: Payment) -> Found:
         """Looks for an intent of this payment by our own metadata."""
@@ -78,9 +122,12 @@ class Stripe:
         return Seen(found[0]) if found else Absent()
 
 
-async def _asked(ask: Callable[[], Awaitable[Any]]) -> Answer:
+Read = Callable[..., Fact]
+
+
+async def _asked(ask: Callable[[], Awaitable[Any]], read: Read) -> Answer:
     """Asks, and again where that may bring the true answer; what one try left unproven stays unproven."""
-    answer = await _answer_to(ask)
+    answer = await _answer_to(ask, read)
     unproven = isinstance(answer, Unproven)
     for wait_s in _REPEAT_AFTER_S:
         if isinstance(answer, Seen | Refused) or (isinstance(answer, Unproven) and answer.saved):
@@ -88,21 +135,21 @@ async def _asked(ask: Callable[[], Awaitable[Any]]) -> Answer:
         if isinstance(answer, NotReached) and answer.paused:
             break
         await asyncio.sleep(wait_s)
-        answer = await _answer_to(ask)
+        answer = await _answer_to(ask, read)
         unproven = unproven or isinstance(answer, Unproven)
     return Unproven() if unproven and isinstance(answer, NotReached) else answer
 
 
-async def _answer_to(ask: Callable[[], Awaitable[Any]]) -> Answer:
+async def _answer_to(ask: Callable[[], Awaitable[Any]], read: Read) -> Answer:
     try:
-        intent = await ask()
+        answered = await ask()
     except Exception as error:  # noqa: BLE001 - every failure is classified, none is let through
         return _outcome_of(error)
     try:
-        shown = intent.to_dict()
-        return Seen(intent_seen(shown, second=_second_of(intent, shown)))
+        shown = answered.to_dict()
+        return Seen(read(shown, second=_second_of(answered, shown)))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        _log.error("the provider's answer is no intent", exc_info=error)
+        _log.error("the provider's answer cannot be read", exc_info=error)
         return Unproven()
 
 
@@ -122,6 +169,12 @@ async def open_stripe(*, api_key: str, api_base: str, request_s: float, breaker:
         yield Stripe(client)
     finally:
         await http_client.close_async()  # type: ignore[no-untyped-call]
+
+
+def _key_of(call: Attempt) -> str:
+    if call.id is None:
+        raise AssertionError("a call is stored before it is made")
+    return _key(call.id, again=call.refusals)
 
 
 def _key(attempt_id: UUID, *, again: int = 0) -> str:

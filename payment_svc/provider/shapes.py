@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh.money import Money
-from payment_svc.domain.facts import ChargeSeen, IntentSeen
-from payment_svc.domain.payments import IntentStatus, Outcome, Progress
+from payment_svc.domain.facts import ChargeSeen, DisputeSeen, IntentSeen, RefundSeen
+from payment_svc.domain.payments import DisputeState, IntentStatus, Outcome, Progress, ReturnsSaid
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
@@ -29,8 +29,8 @@ def intent_seen(shown: Mapping[str, Any], *, second: int) -> IntentSeen:
     )
 
 
-def charge_seen(shown: Mapping[str, Any], *, second: int) -> ChargeSeen:  # noqa: ARG001 - a charge carries its own
-    """A Charge as it was shown."""
+def charge_seen(shown: Mapping[str, Any], *, second: int) -> ChargeSeen:
+    """A Charge as it was shown in a second of the provider's clock."""
     return ChargeSeen(
         charge_id=named(shown["id"]),
         amount=_money(shown["amount"], shown["currency"]),
@@ -38,6 +38,45 @@ def charge_seen(shown: Mapping[str, Any], *, second: int) -> ChargeSeen:  # noqa
         captured=int(shown.get("amount_captured") or 0),
         code=_code(_failure_of(shown)) if shown["status"] == "failed" else "",
         second=second_from(shown["created"]),
+        said=ReturnsSaid(second, _given_back(shown), bool(shown.get("disputed"))),
+    )
+
+
+def _given_back(charge: Mapping[str, Any]) -> int:
+    """What went back of the money that was taken. Stripe counts what a capture left of the authorisation as refunded too."""
+    released = int(charge["amount"]) - int(charge.get("amount_captured") or 0)
+    return max(int(charge.get("amount_refunded") or 0) - released, 0)
+
+
+def is_release(refund: Mapping[str, Any]) -> bool:
+    """Whether a refund, shown with its balance transaction, is only what a capture left of the authorisation."""
+    moved = refund.get("balance_transaction")
+    return isinstance(moved, Mapping) and moved.get("reporting_category") == "partial_capture_reversal"
+
+
+def refund_seen(shown: Mapping[str, Any], *, second: int) -> RefundSeen:  # noqa: ARG001 - its status moves one way only
+    """A Refund as it was shown."""
+    metadata = shown.get("metadata")
+    return RefundSeen(
+        refund_id=named(shown["id"]),
+        amount=_money(shown["amount"], shown["currency"]),
+        outcome=_REFUNDS[shown["status"]],
+        second=second_from(shown["created"]),
+        attempt_id=str(metadata.get("attempt_id", "")) if isinstance(metadata, Mapping) else "",
+        code=_code(shown.get("failure_reason")) if shown["status"] in ("failed", "canceled") else "",
+    )
+
+
+def dispute_seen(shown: Mapping[str, Any], *, second: int) -> DisputeSeen:  # noqa: ARG001 - its state moves one way only
+    """A Dispute as it was shown, with the movements on our balance that came of it."""
+    moved = [entry["amount"] for entry in shown.get("balance_transactions") or ()]
+    return DisputeSeen(
+        dispute_id=named(shown["id"]),
+        amount=_money(shown["amount"], shown["currency"]),
+        state=_DISPUTES[shown["status"]],
+        withdrawals=sum(amount < 0 for amount in moved),
+        reinstatements=sum(amount > 0 for amount in moved),
+        reason=_code(shown.get("reason")),
     )
 
 
@@ -99,6 +138,24 @@ _OUTCOMES: Mapping[str, Outcome] = {
     "pending": Outcome.PENDING,
     "failed": Outcome.REFUSED,
     "succeeded": Outcome.SUCCEEDED,
+}
+# A refund that waits for the donor has left our balance like any other.
+_REFUNDS: Mapping[str, Outcome] = {
+    "pending": Outcome.PENDING,
+    "requires_action": Outcome.PENDING,
+    "succeeded": Outcome.SUCCEEDED,
+    "failed": Outcome.REFUSED,
+    "canceled": Outcome.REFUSED,
+}
+_DISPUTES: Mapping[str, DisputeState] = {
+    "warning_needs_response": DisputeState.INQUIRY,
+    "warning_under_review": DisputeState.INQUIRY,
+    "warning_closed": DisputeState.INQUIRY_CLOSED,
+    "prevented": DisputeState.INQUIRY_CLOSED,
+    "needs_response": DisputeState.OPEN,
+    "under_review": DisputeState.OPEN,
+    "lost": DisputeState.LOST,
+    "won": DisputeState.WON,
 }
 
 

@@ -14,16 +14,28 @@ import structlog
 
 from payment_svc.domain.facts import Fact
 from payment_svc.domain.inbound import ProviderEvent, WebhookRefused
-from payment_svc.provider.shapes import charge_seen, donation_id_of, intent_seen, named, second_from
+from payment_svc.provider.shapes import (
+    charge_seen,
+    dispute_seen,
+    donation_id_of,
+    intent_seen,
+    named,
+    refund_seen,
+    second_from,
+)
 
 WEBHOOK_TOLERANCE_S = 300
 # `t=…,v1=…[,v1=…]` as Stripe writes it. It signs with two secrets while one is rotated; more than ten parts are an attempt
 # to make us hash, and other characters an attempt to make us stumble.
 _HEADER = re.compile(r"t=([0-9]{1,12})(,v[0-9]=[0-9a-f]{1,128}){1,10}", re.ASCII)
 _TYPE = re.compile(r"[a-z0-9_.]{1,100}", re.ASCII)
-# Money goes back, and our books do not follow it yet: nobody may take these for done.
-_NOT_FOLLOWED = ("charge.refund", "refund.", "charge.dispute.")
-_READERS: Mapping[str | None, Any] = {"payment_intent": intent_seen, "charge": charge_seen}
+# The kind of object that an event shows → how its types begin, and what reads it. A refund has two families of events.
+_READERS: Mapping[str | None, tuple[tuple[str, ...], Any]] = {
+    "payment_intent": (("payment_intent.",), intent_seen),
+    "charge": (("charge.",), charge_seen),
+    "refund": (("refund.", "charge.refund."), refund_seen),
+    "dispute": (("charge.dispute.",), dispute_seen),
+}
 # What reading JSON of a form that nobody promised may raise.
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 _log = structlog.get_logger()
@@ -101,12 +113,9 @@ def _event_from(event: Mapping[str, Any]) -> ProviderEvent:
 
 def _fact_of(event_type: str, shown: Mapping[str, Any], *, second: int) -> tuple[Fact | None, str]:
     """What the event says about a payment, or why an operator has to look at it."""
-    if event_type.startswith(_NOT_FOLLOWED):
-        return None, "refunds and disputes are not followed yet"
-    kind = shown.get("object")
-    read = _READERS.get(kind) if event_type.startswith(f"{kind}.") else None
+    begins, read = _READERS.get(shown.get("object"), ((), None))
     try:
-        return (read(shown, second=second) if read else None), ""
+        return (read(shown, second=second) if read and event_type.startswith(begins) else None), ""
     except _UNREADABLE as error:
         _log.error("an event of the provider cannot be read", type=event_type, exc_info=error)
         return None, "what it says about its object cannot be read"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Protocol
+from uuid import UUID
 
 from mesh.clock import Clock
 from mesh.events.log import NewEvent, new_event
@@ -14,11 +15,11 @@ from mesh.ids import new_id
 from mesh.postgres import Connection, Database
 from payment_svc import convert
 from payment_svc.domain.advance import advance
-from payment_svc.domain.asking import due_time
+from payment_svc.domain.asking import due_time, manual_reason, next_step
 from payment_svc.domain.facts import Fact
-from payment_svc.domain.ledger import Posting, PostingKind
+from payment_svc.domain.ledger import Posting
 from payment_svc.domain.payments import Payment
-from payment_svc.ledger import payment_posting
+from payment_svc.ledger import moves, payment_posting
 from payment_svc.store.payments import PaymentStore, Stamp
 
 SOURCE = "giving/payment"
@@ -33,7 +34,7 @@ class PaymentBook(Protocol):
         ...
 
     async def schedule(self, connection: Connection, payment: Payment) -> None:
-        """Stores when the provider is asked next."""
+        """Stores when the provider is asked next, and whether an operator has to look."""
         ...
 
 
@@ -42,6 +43,10 @@ class PostingBook(Protocol):
 
     async def insert(self, connection: Connection, postings: Sequence[Posting], *, source: str) -> None:
         """Writes whole postings."""
+        ...
+
+    async def captured_posting(self, connection: Connection, payment_id: UUID) -> UUID | None:
+        """The posting of what a payment took."""
         ...
 
 
@@ -85,18 +90,20 @@ class Changes:
 
         Raises:
             Contradiction: a fact cannot be true of this payment; nothing was written.
+            ReturnsExceeded: more is asked to go back than is left; the transaction is lost.
         """
         now = self._clock.now()
-        after = reduce(advance, facts, payment)
-        due = due_time(after, now=now, ask_at=ask_at)
-        if after == payment:
-            await self._payments.schedule(connection, replace(payment, next_attempt_time=due))
-            return replace(payment, next_attempt_time=due)
+        advanced = reduce(advance, facts, payment)
+        planned = self._planned(payment, advanced, ask_at=ask_at)
+        if advanced == payment:
+            await self._payments.schedule(connection, planned)
+            return planned
         said = (payment.state, payment.failure_code)
-        news = replace(after, progress=payment.progress) != payment or (after.state, after.failure_code) != said
-        after = replace(after, version=payment.version + news, next_attempt_time=due)
+        quiet = replace(advanced, progress=payment.progress, returns_said=payment.returns_said)
+        news = quiet != payment or (advanced.state, advanced.failure_code) != said
+        after = replace(planned, version=payment.version + news)
         stored = await self._payments.save(connection, payment, after, Stamp(actor, correlation_id, now))
-        await self._post(connection, stored, captured=stored.captured - payment.captured)
+        await self._post(connection, payment, stored)
         if stored.provider_id != payment.provider_id:
             await self._waiting.hasten(connection, stored.provider_id, now=now)
         # That the provider said the same again in a later second is remembered and is no news.
@@ -104,17 +111,30 @@ class Changes:
             await self.announce(connection, stored, before=payment)
         return stored
 
+    def _planned(self, before: Payment, after: Payment, *, ask_at: datetime.datetime | None) -> Payment:
+        """When the provider is asked next: as it was planned, where the same is still to be asked."""
+        now = self._clock.now()
+        same = next_step(before, now=now) is next_step(after, now=now)
+        due = due_time(after, now=now, ask_at=ask_at or (before.next_attempt_time if same else None))
+        return replace(after, next_attempt_time=due, manual_reason=manual_reason(after, now=now))
+
     async def announce(self, connection: Connection, payment: Payment, *, before: Payment) -> None:
         """Writes the event of a change that the caller has stored."""
         data = convert.payment_changed(payment, before=before)
         event = new_event(data, source=SOURCE, subject=payment.id, version=payment.version, time=self._clock.now())
         await self._log.append(connection, [event])
 
-    async def _post(self, connection: Connection, payment: Payment, *, captured: int) -> None:
-        if captured:
-            posting_id = new_id(tenant_id=payment.charity_id)
-            posting = payment_posting(posting_id, payment, kind=PostingKind.CAPTURED, minor_units=captured)
-            await self._postings.insert(connection, [posting], source=SOURCE)
+    async def _post(self, connection: Connection, before: Payment, after: Payment) -> None:
+        found = moves(before, after)
+        if not found:
+            return
+        reverses = await self._postings.captured_posting(connection, after.id) if before.captured else None
+        postings: list[Posting] = []
+        for kind, minor_units in found:
+            posting_id = new_id(tenant_id=after.charity_id)
+            reverses = reverses or posting_id
+            postings.append(payment_posting(posting_id, after, kind=kind, minor_units=minor_units, reverses=reverses))
+        await self._postings.insert(connection, postings, source=SOURCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from mesh.errors import DependencyUnavailable, InvalidArgument
 from mesh.fence import Fence, make_fence
 from mesh.ids import new_id
 from mesh.postgres import Connection
-from mesh.rpc.call import current_call
 from mesh.rpc.tenancy import may_touch
 from payment_svc import convert
 from payment_svc.domain.asking import Step, next_step
@@ -22,26 +21,11 @@ from payment_svc.domain.facts import Unwanted
 from payment_svc.domain.payments import LEGAL, Command, Payment
 from payment_svc.refusals import PaymentAbandoned, PaymentNotFound, PaymentStateConflict, ProviderUnavailable
 from payment_svc.service.changes import Desk
+from payment_svc.service.waiting import Waits
 from payment_svc.store.payments import Stamp
 
-# How long a caller waits for the provider before it gets the payment as it stands; the asking goes on without it.
-PATIENCE_S = 6.0
-# What is kept back from the caller's deadline for the answer itself.
-_MARGIN_S = 1.0
 # A payment whose asking died with its process is asked about again after this.
 _FIRST_LOOK = datetime.timedelta(seconds=10)
-
-
-class Asking(Protocol):
-    """Asks the provider."""
-
-    def lease_until(self) -> datetime.datetime:
-        """Until when a payment is held that is taken now."""
-        ...
-
-    async def ask(self, payment_id: UUID, *, patience_s: float, held: bool = False) -> None:
-        """Asks what has to be asked about a payment; waits at most `patience_s`."""
-        ...
 
 
 class Breaker(Protocol):
@@ -64,9 +48,9 @@ class Breaker(Protocol):
 class Payments:
     """What moves through the provider."""
 
-    def __init__(self, desk: Desk, *, asking: Asking, breaker: Breaker, tokens: pages.PageTokens) -> None:
+    def __init__(self, desk: Desk, *, waits: Waits, breaker: Breaker, tokens: pages.PageTokens) -> None:
         self._desk = desk
-        self._asking = asking
+        self._waits = waits
         self._breaker = breaker
         self._tokens = tokens
 
@@ -87,9 +71,9 @@ class Payments:
         found = await self._desk.database.run(lambda connection: self._recorded(connection, drawn, fence))
         crashpoints.reach("payment.recorded")
         if found is None:
-            return await self._asked(drawn, held=True), False
+            return await self._waits.asked(drawn, held=True), False
         payment = _demand_same(found, fence)
-        return (await self._asked(payment) if self._waits(payment) else payment), True
+        return (await self._waits.asked(payment) if self._awaits_secret(payment) else payment), True
 
     async def _demand_let_in(self, drawn: Payment) -> None:
         """Refuses what would only wait before anything of it is recorded; what is recorded already is never refused."""
@@ -104,7 +88,7 @@ class Payments:
                 "the payment provider does not answer; repeat with the same key", retry_after_s=self._breaker.retry_after_s()
             )
 
-    def _waits(self, payment: Payment) -> bool:
+    def _awaits_secret(self, payment: Payment) -> bool:
         """Whether asking the provider now may bring the secret; its search is not asked more often than is planned."""
         now = self._desk.clock.now()
         if payment.client_secret or payment.closed:
@@ -124,7 +108,7 @@ class Payments:
         payment, replayed = await self._desk.database.run(lambda connection: self._unwanted(connection, drawn, fence))
         # A repeat keeps to the times at which the provider is asked.
         if payment.next_attempt_time and payment.next_attempt_time <= self._desk.clock.now():
-            payment = await self._asked(payment)
+            payment = await self._waits.asked(payment)
         _demand_abandoned(payment)
         return payment, replayed
 
@@ -178,7 +162,7 @@ class Payments:
 
     async def _recorded(self, connection: Connection, drawn: Payment, fence: Fence) -> tuple[Payment, int] | None:
         """None where the payment is new; otherwise the donation's earlier one and the digest of its request."""
-        leased_until = None if drawn.canceled else self._asking.lease_until()
+        leased_until = None if drawn.canceled else self._waits.lease_until()
         stamp = Stamp(fence.caller, fence.correlation_id, drawn.create_time)
         if await self._desk.payments.insert(connection, drawn, digest=fence.digest, leased_until=leased_until, stamp=stamp):
             await self._desk.changes.announce(connection, drawn, before=drawn)
@@ -196,13 +180,6 @@ class Payments:
             connection, locked, [Unwanted()], actor=fence.caller, correlation_id=fence.correlation_id
         )
         return after, False
-
-    async def _asked(self, payment: Payment, *, held: bool = False) -> Payment:
-        self._desk.wake()
-        call = current_call()
-        patience_s = min(PATIENCE_S, call.remaining_s() - _MARGIN_S) if call else PATIENCE_S
-        await self._asking.ask(payment.id, patience_s=patience_s, held=held)
-        return await self._desk.payments.get(payment.id) or payment
 
 
 def _demand_same(found: tuple[Payment, int], fence: Fence) -> Payment:

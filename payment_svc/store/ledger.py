@@ -45,11 +45,24 @@ class LedgerStore:
     async def insert(self, connection: Connection, postings: Sequence[Posting], *, source: str) -> None:
         """Writes whole postings: all headers, then all entries in one statement."""
         headers = [
-            (posting.id, posting.charity_id, posting.campaign_id, posting.kind, posting.payment_id) for posting in postings
+            (
+                posting.id,
+                posting.charity_id,
+                posting.campaign_id,
+                posting.kind,
+                posting.payment_id,
+                posting.reverses,
+            )
+            for posting in postings
         ]
         entries = [row for posting in postings for row in _entry_rows(posting)]
         await connection.execute(self._queries["insert_postings"], *_columns(headers), source)
         await connection.execute(self._queries["insert_entries"], *_columns(entries))
+
+    async def captured_posting(self, connection: Connection, payment_id: UUID) -> UUID | None:
+        """The posting of what a payment took."""
+        found: UUID | None = await connection.fetchval(self._queries["captured_posting"], payment_id)
+        return found
 
     async def verify(self, *, violations_max: int) -> Verification:
         """Reads everything, in one snapshot."""
@@ -112,4 +125,6 @@ def _entry(record: Any) -> Entry:
         campaign_id=record["campaign_id"],
         amount=Money(record["amount"], record["currency"]),
         create_time=record["create_time"],
+        kind=record["kind"],
+        reverses=record["reverses"],
     )

@@ -5,13 +5,18 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from mesh.ids import new_id
-from mesh.money import Money
 from mesh.postgres import Connection, Database
-from payment_svc.domain.payments import Attempt, AttemptKind, IntentStatus, Outcome, Payment, Progress
+from payment_svc.domain.payments import Attempt, Dispute, Outcome, Payment
+from payment_svc.store.rows import payment_from
+
+
+class ReturnsExceeded(Exception):  # noqa: N818 - named for the fact
+    """More would go back than was taken; the database said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,26 +83,42 @@ class PaymentStore:
         row = await connection.fetchrow(self._queries["payment_of_donation"], donation_id, charity_id)
         if row is None:
             return None
-        attempts = await self._attempts(connection, [row["id"]])
-        return _payment(row, attempts), row["request_digest"]
+        (payment,) = await self._whole(connection, [row])
+        return payment, row["request_digest"]
 
     async def page(self, charity_id: UUID, *, before: UUID, limit: int) -> list[Payment]:
         """Payments of a charity, newest first, whose id is below `before`."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._queries["payments_of_charity"], charity_id, before, limit)
-            attempts = await self._attempts(connection, [row["id"] for row in rows])
-        return [_payment(row, attempts) for row in rows]
+            return await self._whole(connection, rows)
+
+    async def open_page(self, *, after: UUID, before: datetime.datetime, limit: int, manual: bool) -> list[Payment]:
+        """Payments that are not proven to have ended, older than `before`, oldest first, whose id is above `after`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(self._queries["open_payments"], after, before, limit, manual)
+            return await self._whole(connection, rows)
 
     async def save(self, connection: Connection, before: Payment, after: Payment, stamp: Stamp) -> Payment:
-        """Stores a change of a locked payment and of its attempts; the payment as it stands then."""
+        """Stores a change of a locked payment, of its attempts and its disputes; the payment as it stands then.
+
+        Raises:
+            ReturnsExceeded: more would go back than was taken; the transaction is lost.
+        """
         await self._update(connection, after, stamp)
         stored = [await self._save_attempt(connection, before, after, attempt, stamp) for attempt in after.attempts]
+        for dispute in after.disputes:
+            if dispute not in before.disputes:
+                await self._save_dispute(connection, after, dispute, stamp)
         return replace(after, attempts=tuple(stored), update_time=stamp.now)
 
     async def schedule(self, connection: Connection, payment: Payment) -> None:
         """Stores when the provider is asked next, and lets go of the payment."""
         await connection.execute(
-            self._queries["schedule_payment"], payment.id, payment.charity_id, payment.next_attempt_time
+            self._queries["schedule_payment"],
+            payment.id,
+            payment.charity_id,
+            payment.next_attempt_time,
+            payment.manual_reason,
         )
 
     async def claim(self, payment_id: UUID, *, now: datetime.datetime, until: datetime.datetime) -> bool:
@@ -122,38 +143,50 @@ class PaymentStore:
 
     async def _one(self, connection: Connection, query: str, key: object) -> Payment | None:
         row = await connection.fetchrow(self._queries[query], key)
-        return _payment(row, await self._attempts(connection, [row["id"]])) if row else None
+        return (await self._whole(connection, [row]))[0] if row else None
 
-    async def _attempts(self, connection: Connection, payment_ids: Sequence[UUID]) -> Mapping[UUID, list[Attempt]]:
-        found: dict[UUID, list[Attempt]] = {payment_id: [] for payment_id in payment_ids}
-        for row in await connection.fetch(self._queries["attempts"], payment_ids):
-            found[row["payment_id"]].append(_attempt(row))
-        return found
+    async def _whole(self, connection: Connection, rows: Sequence[asyncpg.Record]) -> list[Payment]:
+        """Payments with what belongs to them."""
+        ids = [row["id"] for row in rows]
+        attempts = await connection.fetch(self._queries["attempts"], ids)
+        disputes = await connection.fetch(self._queries["disputes"], ids)
+        return [payment_from(row, attempts, disputes) for row in rows]
 
     async def _update(self, connection: Connection, payment: Payment, stamp: Stamp) -> None:
-        progress = payment.progress
-        await connection.execute(
-            self._queries["update_payment"],
-            payment.id,
-            payment.charity_id,
-            payment.state,
-            payment.captured,
-            payment.refunded,
-            payment.disputed,
-            payment.provider_id or None,
-            payment.client_secret,
-            progress.second if progress else None,
-            progress.status if progress else None,
-            progress.code if progress else "",
-            payment.canceled,
-            payment.refused,
-            payment.unwanted,
-            payment.next_attempt_time,
-            payment.version,
-            stamp.actor,
-            stamp.correlation_id,
-            stamp.now,
-        )
+        progress, said = payment.progress, payment.returns_said
+        try:
+            await connection.execute(
+                self._queries["update_payment"],
+                payment.id,
+                payment.charity_id,
+                payment.state,
+                payment.captured,
+                payment.refunded,
+                payment.refunding,
+                payment.disputed,
+                payment.lost,
+                payment.provider_id or None,
+                payment.client_secret,
+                progress.second if progress else None,
+                progress.status if progress else None,
+                progress.code if progress else "",
+                said.second if said else None,
+                said.refunded if said else None,
+                said.disputed if said else None,
+                payment.canceled,
+                payment.refused,
+                payment.unwanted,
+                payment.manual_reason,
+                payment.next_attempt_time,
+                payment.version,
+                stamp.actor,
+                stamp.correlation_id,
+                stamp.now,
+            )
+        except asyncpg.CheckViolationError as error:
+            if error.constraint_name != "payment_returns_bounded":
+                raise
+            raise ReturnsExceeded from error
 
     async def _save_attempt(
         self, connection: Connection, before: Payment, after: Payment, attempt: Attempt, stamp: Stamp
@@ -169,10 +202,14 @@ class PaymentStore:
             attempt.id,
             after.charity_id,
             attempt.outcome,
+            attempt.object_id or None,
             attempt.captured,
             attempt.second,
             attempt.code,
+            attempt.refusals,
             attempt.saved,
+            attempt.doubt_time,
+            attempt.key_time,
             ended,
         )
         return replace(attempt, end_time=ended)
@@ -186,56 +223,30 @@ class PaymentStore:
             payment.id,
             stored.kind,
             stored.outcome,
-            stored.charge_id or None,
+            stored.object_id or None,
             stored.captured,
             stored.second,
             stored.code,
+            stored.amount,
+            stored.reason,
+            stored.request_key,
             stored.create_time,
             stored.end_time,
         )
         return stored
 
-
-def _payment(row: Any, attempts: Mapping[UUID, Sequence[Attempt]]) -> Payment:
-    seen = row["progress_second"] is not None
-    return Payment(
-        id=row["id"],
-        charity_id=row["charity_id"],
-        campaign_id=row["campaign_id"],
-        donation_id=row["donation_id"],
-        amount=Money(row["amount"], row["currency"]),
-        manual_capture=row["manual_capture"],
-        version=row["version"],
-        create_time=row["create_time"],
-        update_time=row["update_time"],
-        attempts=tuple(attempts[row["id"]]),
-        captured=row["captured"],
-        refunded=row["refunded"],
-        disputed=row["disputed"],
-        provider_id=row["provider_id"] or "",
-        client_secret=row["client_secret"],
-        progress=Progress(row["progress_second"], IntentStatus(row["progress_status"]), row["progress_code"])
-        if seen
-        else None,
-        canceled=row["canceled"],
-        refused=row["refused"],
-        unwanted=row["unwanted"],
-        next_attempt_time=row["next_attempt_time"],
-    )
-
-
-def _attempt(row: Any) -> Attempt:
-    return Attempt(
-        id=row["id"],
-        kind=AttemptKind(row["kind"]),
-        outcome=Outcome(row["outcome"]),
-        charge_id=row["charge_id"] or "",
-        code=row["code"],
-        captured=row["captured"],
-        second=row["second"],
-        calls=row["calls"],
-        last_call_time=row["last_call_time"],
-        saved=row["saved"],
-        create_time=row["create_time"],
-        end_time=row["end_time"],
-    )
+    async def _save_dispute(self, connection: Connection, payment: Payment, dispute: Dispute, stamp: Stamp) -> None:
+        await connection.execute(
+            self._queries["upsert_dispute"],
+            dispute.provider_id,
+            payment.charity_id,
+            payment.id,
+            dispute.state,
+            dispute.amount,
+            dispute.withdrawals,
+            dispute.reinstatements,
+            dispute.reason,
+            stamp.actor,
+            stamp.correlation_id,
+            stamp.now,
+        )

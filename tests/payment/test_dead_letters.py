@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -25,6 +26,7 @@ from mesh.tasks import cancel
 from payment_svc.consumer import DURABLE, RecordedDonations
 from payment_svc.service.ledger import Ledger
 from tests.payment.conftest import make_handler, make_ledger
+from tests.support.books import owed_over
 from tests.support.donation_events import Giver, poison
 from tests.support.mesh import fresh_key
 from tests.support.schemas import make_database
@@ -69,8 +71,7 @@ class Desk:
         return letters
 
     async def owed(self, giver: Giver) -> int:
-        balances = await self.ledger.get_balance("campaign_payable", campaign_id=giver.campaign_id, as_of=None)
-        return -sum(balance.minor_units for balance in balances)
+        return sum((await owed_over(partial(self.ledger.get_balance, campaign_id=giver.campaign_id, as_of=None))).values())
 
     async def give_up(self, event: Event) -> None:
         """Has the consumer give up on the event."""

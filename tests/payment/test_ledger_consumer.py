@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -16,12 +17,12 @@ from mesh.money import Money
 from mesh.postgres import Database
 from payment_svc.consumer import RecordedDonations
 from payment_svc.service.ledger import Ledger
+from tests.support.books import owed_over
 from tests.support.donation_events import Giver, donation_id_of, make_event, poison
 
 
 async def owed(ledger: Ledger, giver: Giver) -> dict[str, int]:
-    balances = await ledger.get_balance("campaign_payable", campaign_id=giver.campaign_id, as_of=None)
-    return {balance.currency: -balance.minor_units for balance in balances}
+    return await owed_over(partial(ledger.get_balance, campaign_id=giver.campaign_id, as_of=None))
 
 
 async def counts(database: Database, giver: Giver) -> tuple[int, int]:

@@ -71,10 +71,10 @@ def test_recorded_gifts_are_debited_to_the_checkout_and_owed_to_the_campaign() -
 
 
 @pytest.mark.requirement("LED-2")
-def test_a_reversal_is_the_opposite() -> None:
+def test_a_reversal_goes_from_the_checkout_to_donors() -> None:
     (posting,) = post([change(50, kind=PostingKind.RECORDED_REVERSAL)])
     assert posting.lines == (
-        Line(Account.CAMPAIGN_PAYABLE, Money(50, "USD")),
+        Line(Account.REFUNDS, Money(50, "USD")),
         Line(Account.EXTERNAL_CLEARING, Money(-50, "USD")),
     )
 
@@ -119,7 +119,7 @@ def test_what_is_owed_is_the_sum_of_all_deltas(changes: list[DonationChange]) ->
     owed: Counter[tuple[UUID, UUID, str]] = Counter()
     for posting in post(changes):
         for line in posting.lines:
-            if line.account is Account.CAMPAIGN_PAYABLE:
+            if line.account in (Account.CAMPAIGN_PAYABLE, Account.REFUNDS):
                 owed[posting.charity_id, posting.campaign_id, line.amount.currency] -= line.amount.minor_units
     deltas: Counter[tuple[UUID, UUID, str]] = Counter()
     for each in changes:

@@ -16,7 +16,7 @@ INSERT INTO payment (id, charity_id, campaign_id, donation_id, request_digest, s
 VALUES ($1, $2, $1, $3::uuid, 1, 3, 'USD', 2500, false, 'pi_' || $3::uuid, false, 1, 'test', '', now(), now())
 """
 CHARGE = """
-INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, charge_id, captured, create_time)
+INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, object_id, captured, create_time)
 VALUES ('0190b4a2-0000-7000-8000-000000000001', $2, $1, 2, 2, 'ch_first', 2500, now())
 """
 # The payment or the charge once more, with other values of some columns.
@@ -57,6 +57,21 @@ def calls(kind: int) -> str:
         SELECT gen_random_uuid(), $2, $1, {kind}, 1, now() FROM generate_series(1, 2)"""
 
 
+def moves(kind: int, *, outcome: int = 1) -> str:
+    """Two captures, or two refunds of the same wish."""
+    return f"""INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, amount, request_key, create_time)
+        SELECT gen_random_uuid(), $2, $1, {kind}, {outcome}, 1, CASE WHEN {kind} = 5 THEN $1::uuid END, now()
+        FROM generate_series(1, 2)"""
+
+
+def dispute(*, payment: str = "$1", state: int = 3, amount: int = 1, withdrawals: int = 0, copies: int = 1) -> str:
+    return f"""INSERT INTO dispute (provider_id, charity_id, payment_id, state, amount, withdrawals, reinstatements, reason,
+                                    actor, correlation_id, create_time, update_time)
+        SELECT 'dp_of_' || $1::uuid, $2, {payment}, {state}, {amount}, {withdrawals}, 0, 'fraudulent', 'test', '',
+               now(), now()
+        FROM generate_series(1, {copies})"""
+
+
 # Name of the guard → what it refuses, beside a payment of 2,500 that has an intent and one charge, which succeeded.
 BY_STATEMENT = {
     "payment_pkey": payment_again(f"{OTHER_DONATION}, {OTHER_INTENT}"),
@@ -71,20 +86,32 @@ BY_STATEMENT = {
     "payment_returns_bounded": payment_with("captured = 2500, refunded = 2000, disputed = 501"),
     "payment_captured_at_provider": payment_with("captured = 2500, provider_id = NULL"),
     "payment_progress_whole": payment_with("progress_second = 1"),
-    "attempt_pkey": charge_again("'charge_id', 'ch_second', 'outcome', 3"),
+    "attempt_pkey": charge_again("'object_id', 'ch_second', 'outcome', 3"),
     "attempt_payment": charge_with("payment_id = gen_random_uuid()"),
-    "attempt_charge_key": charge_again(f"{OTHER_ATTEMPT}, 'outcome', 3"),
-    "attempt_one_success": charge_again(f"{OTHER_ATTEMPT}, 'charge_id', 'ch_second'"),
+    "attempt_object_key": charge_again(f"{OTHER_ATTEMPT}, 'outcome', 3"),
+    "attempt_one_success": charge_again(f"{OTHER_ATTEMPT}, 'object_id', 'ch_second'"),
     "attempt_one_intent": calls(1),
     "attempt_one_cancel": calls(3),
-    "attempt_kind_known": charge_with("kind = 4, charge_id = NULL"),
+    "attempt_kind_known": charge_with("kind = 6, object_id = NULL"),
     "attempt_outcome_known": charge_with("outcome = 5"),
     "attempt_captured_not_negative": charge_with("captured = -1"),
-    "attempt_charge_named": charge_with("charge_id = NULL"),
+    "attempt_object_named": charge_with("object_id = NULL"),
+    "attempt_amount_of_moves": charge_with("amount = 1"),
+    "attempt_request_key": moves(5, outcome=3),
+    "attempt_one_capture": moves(4),
+    "payment_lost_bounded": payment_with("captured = 2500, disputed = 100, lost = 101"),
+    "payment_said_whole": payment_with("said_second = 1"),
+    "dispute_pkey": dispute(copies=2),
+    "dispute_payment": dispute(payment="gen_random_uuid()"),
+    "dispute_state_known": dispute(state=6),
+    "dispute_amount_positive": dispute(amount=0),
+    "dispute_moves_not_negative": dispute(withdrawals=-1),
     "provider_event_pkey": EVENT.format(state=1, due="NULL", copies=2),
     "provider_event_state_known": EVENT.format(state=5, due="NULL", copies=1),
     "provider_event_parked_is_due": EVENT.format(state=2, due="NULL", copies=1),
     "posting_of_payment": "INSERT INTO posting (id, charity_id, kind, source) VALUES ($1, $2, 'captured', 'test')",
+    "posting_reversal_linked": """INSERT INTO posting (id, charity_id, kind, payment_id, source)
+        VALUES ($1, $2, 'refunded', $1, 'test')""",
 }
 
 
@@ -112,7 +139,7 @@ async def test_raw_sql_past_a_guard_of_payments_is_refused(
 
 
 @pytest.mark.requirement("IDM-7", "LED-2")
-@pytest.mark.parametrize("table", ["payment", "attempt", "provider_event", "breaker"])
+@pytest.mark.parametrize("table", ["payment", "attempt", "dispute", "command", "provider_event", "breaker"])
 async def test_the_service_deletes_no_payment_no_attempt_no_webhook_and_no_decision(
     service: asyncpg.Connection, table: str
 ) -> None:

@@ -5,95 +5,73 @@ from __future__ import annotations
 import datetime
 import itertools
 from dataclasses import replace
-from functools import reduce
+from typing import get_args
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from payment_svc.domain.advance import DECLINES_MAX, advance
 from payment_svc.domain.asking import CHECKED_AT, Step, absent_for_sure, ask_again_at, due_time, next_step
-from payment_svc.domain.facts import CallUnproven, ChargeSeen, Contradiction, Fact, IntentRefused, IntentSeen, Unwanted
+from payment_svc.domain.facts import (
+    CallRefused,
+    CallUnproven,
+    CaptureAsked,
+    Contradiction,
+    Fact,
+    IntentRefused,
+    RefundAsked,
+    ReturnsListed,
+    Unwanted,
+)
 from payment_svc.domain.payments import (
     LEGAL,
-    Attempt,
     AttemptKind,
     Command,
+    DisputeState,
     IntentStatus,
     Outcome,
-    Payment,
     PaymentState,
-    Progress,
+)
+from tests.support.payment_facts import (
+    DECLINED,
+    NOW,
+    PAID,
+    READY,
+    after,
+    charge,
+    dispute,
+    intent,
+    payment,
+    refund,
+    said,
 )
 
-NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-AMOUNT = Money(2500, "USD")
-DONATION = UUID("01890000-0000-7000-8000-000000000001")
 S = IntentStatus
+D = DisputeState
 
+HELD = dispute("dp_1", 2500, D.OPEN, 1)
+WON = dispute("dp_1", 2500, D.WON, 1, 1)
+LOST = dispute("dp_1", 2500, D.LOST, 1)
+PART, REST = refund("re_1", 1000), refund("re_2", 1500)
 
-def payment(**more) -> Payment:
-    charity = new_tenant_id()
-    call = Attempt(new_id(tenant_id=charity), AttemptKind.CREATE_INTENT, Outcome.PENDING, create_time=NOW)
-    return Payment(
-        **{
-            "id": new_id(tenant_id=charity),
-            "charity_id": charity,
-            "campaign_id": new_id(tenant_id=charity),
-            "donation_id": DONATION,
-            "amount": AMOUNT,
-            "manual_capture": False,
-            "version": 1,
-            "create_time": NOW,
-            "update_time": NOW,
-            "attempts": (call,),
-        }
-        | more
-    )
-
-
-def intent(status: IntentStatus, second: int = 1, *, captured: int = 0, code: str = "", **more) -> IntentSeen:
-    fields = {"provider_id": "pi_1", "amount": AMOUNT, "donation_id": str(DONATION), "client_secret": "pi_1_secret_x"}
-    return IntentSeen(progress=Progress(second, status, code), captured=captured, **fields | more)
-
-
-def charge(charge_id: str, outcome: Outcome, second: int = 1, **more) -> ChargeSeen:
-    captured = AMOUNT.minor_units if outcome is Outcome.SUCCEEDED else 0
-    code = "insufficient_funds" if outcome is Outcome.REFUSED else ""
-    return ChargeSeen(
-        **{
-            "charge_id": charge_id,
-            "amount": AMOUNT,
-            "outcome": outcome,
-            "captured": captured,
-            "code": code,
-            "second": second,
-        }
-        | more
-    )
-
-
-def after(*facts: Fact, start: Payment | None = None) -> Payment:
-    return reduce(advance, facts, start or payment())
-
-
-PAID = (intent(S.SUCCEEDED, 9, captured=2500), charge("ch_9", Outcome.SUCCEEDED, 9))
-READY = intent(S.REQUIRES_PAYMENT_METHOD)
-DECLINED = (intent(S.DECLINED, 5, code="insufficient_funds"), charge("ch_5", Outcome.REFUSED, 5))
-
-# One payment in each state that exists today, by the facts that lead there.
+# One payment in each state, by the facts that lead there.
 REACHED: dict[PaymentState, tuple[Fact, ...]] = {
     PaymentState.CREATED: (),
-    PaymentState.UNKNOWN: (CallUnproven(AttemptKind.CREATE_INTENT),),
+    PaymentState.UNKNOWN: (CallUnproven(AttemptKind.CREATE_INTENT, NOW),),
     PaymentState.REQUIRES_ACTION: (READY,),
     PaymentState.PROCESSING: (READY, intent(S.PROCESSING, 3)),
     PaymentState.AUTHORIZED: (READY, intent(S.REQUIRES_CAPTURE, 3)),
     PaymentState.FAILED: (READY, *DECLINED),
     PaymentState.CANCELED: (READY, intent(S.CANCELED, 8)),
     PaymentState.SUCCEEDED: (READY, *PAID),
+    PaymentState.PARTIALLY_REFUNDED: (READY, *PAID, PART),
+    PaymentState.REFUNDED: (READY, *PAID, PART, REST),
+    PaymentState.DISPUTED: (READY, *PAID, HELD),
+    PaymentState.DISPUTE_WON: (READY, *PAID, WON),
+    PaymentState.DISPUTE_LOST: (READY, *PAID, LOST),
 }
 FACTS: dict[str, Fact] = {
     "ready": READY,
@@ -106,30 +84,93 @@ FACTS: dict[str, Fact] = {
     "paid": PAID[0],
     "charged": PAID[1],
     "refused": IntentRefused("amount_too_small"),
-    "unproven": CallUnproven(AttemptKind.CREATE_INTENT),
+    "unproven": CallUnproven(AttemptKind.CREATE_INTENT, NOW),
     "unwanted": Unwanted(),
+    "capture refused": CallRefused(UUID(int=1), 1, "charge_expired_for_capture", again=False, time=NOW),
+    "a part refunded": PART,
+    "that refund failed": refund("re_1", 1000, Outcome.REFUSED),
+    "all refunded": ReturnsListed(30, (PART, REST), ()),
+    "inquiry": dispute("dp_1", 2500, D.INQUIRY),
+    "disputed": HELD,
+    "dispute won": WON,
+    "dispute lost": LOST,
+    "refund asked": RefundAsked(UUID(int=2), 500, "a wish"),
+    "capture asked": CaptureAsked(UUID(int=3), 2500),
 }
+P = PaymentState
 CREATED, UNKNOWN, ACTION, PROCESSING, AUTHORIZED, FAILED, CANCELED, SUCCEEDED = (
-    PaymentState.CREATED,
-    PaymentState.UNKNOWN,
-    PaymentState.REQUIRES_ACTION,
-    PaymentState.PROCESSING,
-    PaymentState.AUTHORIZED,
-    PaymentState.FAILED,
-    PaymentState.CANCELED,
-    PaymentState.SUCCEEDED,
+    P.CREATED,
+    P.UNKNOWN,
+    P.REQUIRES_ACTION,
+    P.PROCESSING,
+    P.AUTHORIZED,
+    P.FAILED,
+    P.CANCELED,
+    P.SUCCEEDED,
 )
-# state → state after each of FACTS, in their order.
-PAID_TWICE = (SUCCEEDED, SUCCEEDED)
-TABLE: dict[PaymentState, tuple[PaymentState, ...]] = {
-    CREATED: (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED, CREATED, CANCELED, *PAID_TWICE, FAILED, UNKNOWN, CREATED),
-    UNKNOWN: (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED, UNKNOWN, CANCELED, *PAID_TWICE, FAILED, UNKNOWN, UNKNOWN),
-    ACTION: (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED, ACTION, CANCELED, *PAID_TWICE, *(ACTION,) * 3),
-    PROCESSING: (PROCESSING, ACTION, PROCESSING, AUTHORIZED, FAILED, PROCESSING, CANCELED, *PAID_TWICE, *(PROCESSING,) * 3),
-    AUTHORIZED: (AUTHORIZED, ACTION, PROCESSING, AUTHORIZED, FAILED, AUTHORIZED, CANCELED, *PAID_TWICE, *(AUTHORIZED,) * 3),
-    FAILED: (FAILED, ACTION, PROCESSING, AUTHORIZED, FAILED, FAILED, CANCELED, *PAID_TWICE, *(FAILED,) * 3),
-    CANCELED: (*(CANCELED,) * 7, *PAID_TWICE, *(CANCELED,) * 3),
-    SUCCEEDED: (SUCCEEDED,) * 12,
+PARTLY, REFUNDED, DISPUTED, DISPUTE_WON, DISPUTE_LOST = (
+    P.PARTIALLY_REFUNDED,
+    P.REFUNDED,
+    P.DISPUTED,
+    P.DISPUTE_WON,
+    P.DISPUTE_LOST,
+)
+
+
+def row(*, moved: tuple[PaymentState, ...], paid: PaymentState, rest: tuple[PaymentState, ...] | PaymentState) -> dict:
+    """The states after each of FACTS, in their order: what the intent shows, the money, then all that may happen to it."""
+    others = rest if isinstance(rest, tuple) else (rest,) * (len(FACTS) - len(moved) - 2)
+    return dict(zip(FACTS, (*moved, paid, paid, *others), strict=True))
+
+
+SEEN = (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED)
+# state → state after each of FACTS. Before there is money nothing can go back: such facts wait in the payment for it.
+TABLE: dict[PaymentState, dict[str, PaymentState]] = {
+    CREATED: row(moved=(*SEEN, CREATED, CANCELED), paid=SUCCEEDED, rest=(FAILED, UNKNOWN, *(CREATED,) * 11)),
+    UNKNOWN: row(moved=(*SEEN, UNKNOWN, CANCELED), paid=SUCCEEDED, rest=(FAILED, *(UNKNOWN,) * 12)),
+    ACTION: row(moved=(*SEEN, ACTION, CANCELED), paid=SUCCEEDED, rest=ACTION),
+    PROCESSING: row(moved=(PROCESSING, *SEEN[1:], PROCESSING, CANCELED), paid=SUCCEEDED, rest=PROCESSING),
+    AUTHORIZED: row(moved=(AUTHORIZED, *SEEN[1:], AUTHORIZED, CANCELED), paid=SUCCEEDED, rest=AUTHORIZED),
+    FAILED: row(moved=(FAILED, *SEEN[1:], FAILED, CANCELED), paid=SUCCEEDED, rest=FAILED),
+    CANCELED: row(moved=(CANCELED,) * 7, paid=SUCCEEDED, rest=CANCELED),
+    SUCCEEDED: row(
+        moved=(SUCCEEDED,) * 7,
+        paid=SUCCEEDED,
+        rest=(
+            *(SUCCEEDED,) * 4,
+            *(PARTLY, SUCCEEDED, REFUNDED, SUCCEEDED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, SUCCEEDED, SUCCEEDED),
+        ),
+    ),
+    PARTLY: row(
+        moved=(PARTLY,) * 7,
+        paid=PARTLY,
+        rest=(
+            *(PARTLY,) * 4,
+            *(PARTLY, SUCCEEDED, REFUNDED, PARTLY, DISPUTED, PARTLY, DISPUTE_LOST, PARTLY, PARTLY),
+        ),
+    ),
+    REFUNDED: row(moved=(REFUNDED,) * 7, paid=REFUNDED, rest=(*(REFUNDED,) * 5, PARTLY, *(REFUNDED,) * 7)),
+    DISPUTED: row(
+        moved=(DISPUTED,) * 7,
+        paid=DISPUTED,
+        rest=(
+            *(DISPUTED,) * 4,
+            *(DISPUTED, DISPUTED, REFUNDED, DISPUTED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, DISPUTED, DISPUTED),
+        ),
+    ),
+    DISPUTE_WON: row(
+        moved=(DISPUTE_WON,) * 7,
+        paid=DISPUTE_WON,
+        rest=(*(DISPUTE_WON,) * 4, PARTLY, DISPUTE_WON, REFUNDED, *(DISPUTE_WON,) * 6),
+    ),
+    DISPUTE_LOST: row(
+        moved=(DISPUTE_LOST,) * 7,
+        paid=DISPUTE_LOST,
+        rest=(
+            *(DISPUTE_LOST,) * 6,
+            *(REFUNDED, DISPUTE_LOST, DISPUTE_LOST, DISPUTE_WON, DISPUTE_LOST, DISPUTE_LOST, DISPUTE_LOST),
+        ),
+    ),
 }
 
 
@@ -142,7 +183,7 @@ def test_each_state_is_what_its_facts_amount_to(state: PaymentState) -> None:
 @pytest.mark.requirement("PAY-2")
 @pytest.mark.parametrize(("state", "fact"), list(itertools.product(TABLE, FACTS)))
 def test_every_pair_of_state_and_fact(state: PaymentState, fact: str) -> None:
-    expected = TABLE[state][list(FACTS).index(fact)]
+    expected = TABLE[state][fact]
     before = after(*REACHED[state])
     once = advance(before, FACTS[fact])
     assert once.state is expected
@@ -150,16 +191,19 @@ def test_every_pair_of_state_and_fact(state: PaymentState, fact: str) -> None:
 
 
 @pytest.mark.requirement("PAY-2")
-def test_the_table_knows_every_state_that_a_payment_can_reach_today() -> None:
-    later = {state for state in PaymentState if state > PaymentState.UNKNOWN}
-    assert set(TABLE) == set(REACHED) == set(PaymentState) - later
+def test_the_table_knows_every_state_and_every_kind_of_fact() -> None:
+    assert set(TABLE) == set(REACHED) == set(PaymentState)
+    assert {type(fact) for fact in FACTS.values()} == set(get_args(Fact))
     assert {state for state, _ in LEGAL} == set(PaymentState)
 
 
 @pytest.mark.requirement("PAY-2")
 @pytest.mark.parametrize("state", PaymentState)
-def test_only_what_has_no_money_yet_may_be_abandoned(state: PaymentState) -> None:
-    assert LEGAL[state, Command.ABANDON] is (state <= UNKNOWN and state is not SUCCEEDED)
+def test_which_commands_a_state_allows(state: PaymentState) -> None:
+    no_money_yet = state <= UNKNOWN and state is not SUCCEEDED
+    assert LEGAL[state, Command.ABANDON] is LEGAL[state, Command.CANCEL] is no_money_yet
+    assert LEGAL[state, Command.CAPTURE] is (state is AUTHORIZED)
+    assert LEGAL[state, Command.REFUND] is not no_money_yet
 
 
 HISTORIES = {
@@ -172,6 +216,22 @@ HISTORIES = {
         *PAID,
     ),
     "called off": (READY, *DECLINED, intent(S.CANCELED, 8)),
+    "refunded in parts, one of which the bank sends back": (
+        *PAID,
+        PART,
+        REST,
+        refund("re_2", 1500, Outcome.REFUSED, code="expired_or_canceled_card"),
+        said(21, 2500),
+        said(25, 1000),
+    ),
+    "disputed and won": (*PAID, dispute("dp_1", 2500, D.INQUIRY), HELD, WON, said(22, 0, disputed=True)),
+    "a part refunded, the rest disputed and lost": (
+        *PAID,
+        PART,
+        dispute("dp_1", 1500, D.OPEN),
+        dispute("dp_1", 1500, D.OPEN, 1),
+        dispute("dp_1", 1500, D.LOST, 1),
+    ),
 }
 
 
@@ -213,7 +273,7 @@ def test_the_first_reason_stays_until_a_newer_decline_brings_another() -> None:
 @pytest.mark.requirement("PAY-1")
 def test_each_charge_is_an_attempt_of_the_same_payment() -> None:
     paid = after(READY, *DECLINED, *PAID)
-    charges = [(attempt.charge_id, attempt.outcome) for attempt in paid.calls(AttemptKind.CHARGE)]
+    charges = [(attempt.object_id, attempt.outcome) for attempt in paid.calls(AttemptKind.CHARGE)]
     assert charges == [("ch_5", Outcome.REFUSED), ("ch_9", Outcome.SUCCEEDED)]
 
 
@@ -272,19 +332,19 @@ def test_a_success_that_races_the_end_of_an_intent_wins() -> None:
     ],
 )
 def test_a_call_is_repeated_while_the_provider_knows_its_key_and_looked_up_after_that(age, saved: bool, step: Step) -> None:
-    unproven = after(CallUnproven(AttemptKind.CREATE_INTENT, saved=saved))
+    unproven = after(CallUnproven(AttemptKind.CREATE_INTENT, NOW, saved=saved))
     assert next_step(unproven, now=NOW + age) is step
 
 
 @pytest.mark.requirement("PAY-3")
 def test_a_lost_answer_is_neither_failed_nor_closed() -> None:
-    unproven = after(CallUnproven(AttemptKind.CREATE_INTENT))
+    unproven = after(CallUnproven(AttemptKind.CREATE_INTENT, NOW))
     assert (unproven.state, unproven.closed, unproven.failure_code) == (UNKNOWN, False, "")
     assert after(*PAID, start=unproven).state is SUCCEEDED
 
 
 def test_an_intent_that_was_given_up_before_it_was_known_is_made_and_then_called_off() -> None:
-    given_up = after(CallUnproven(AttemptKind.CREATE_INTENT), Unwanted())
+    given_up = after(CallUnproven(AttemptKind.CREATE_INTENT, NOW), Unwanted())
     assert next_step(given_up, now=NOW) is Step.CREATE
     assert next_step(after(READY, start=given_up), now=NOW) is Step.CANCEL
 
@@ -297,10 +357,14 @@ def test_a_search_without_result_proves_nothing_before_ten_minutes() -> None:
     assert absent_for_sure(replace(call, last_call_time=None), now=NOW)
 
 
-@pytest.mark.requirement("PAY-3")
-def test_unproven_calls_are_asked_about_at_growing_distances() -> None:
-    waits = [ask_again_at(replace(payment().attempts[0], calls=calls), now=NOW) - NOW for calls in range(9)]
-    assert [wait.total_seconds() for wait in waits] == [30, 30, 120, 600, 3600, 21600, 86400, 86400, 86400]
+@pytest.mark.requirement("PAY-3", "REC-1")
+def test_an_unproven_call_is_asked_about_at_the_published_ages_and_then_every_day() -> None:
+    (call,) = after(CallUnproven(AttemptKind.CREATE_INTENT, NOW)).attempts
+    asked = [NOW]
+    while len(asked) <= 8:
+        asked.append(ask_again_at(call, now=asked[-1]))
+    ages = [(time - NOW).total_seconds() for time in asked[1:]]
+    assert ages == [30, 120, 600, 3600, 21600, 86400, 2 * 86400, 3 * 86400]
 
 
 @pytest.mark.requirement("HKI-5", "INT-7")

@@ -17,8 +17,10 @@ from payment_svc.domain.payments import IntentStatus, Payment
 from payment_svc.provider import CircuitBreaker, Stripe, calls, open_stripe
 from payment_svc.provider.breaker import CallsPaused
 from payment_svc.provider.calls import _outcome_of
+from payment_svc.provider.shapes import intent_seen
+from tests.sandbox.payments import pay
 from tests.support.mesh import free_ports
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox, closing
 from tests.support.stripe_mock import NO_STRIPE_MOCK, STRIPE_MOCK, running_stripe_mock
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -78,16 +80,16 @@ async def test_the_sandbox_takes_the_same_requests(against_sandbox: Stripe, sand
     again = await against_sandbox.create_intent(asked, attempt_id=attempt_id)
     assert isinstance(made, Seen)
     assert isinstance(again, Seen)
-    assert made.intent.provider_id == again.intent.provider_id
-    assert made.intent.amount == asked.amount
+    assert made.fact.provider_id == again.fact.provider_id
+    assert made.fact.amount == asked.amount
     assert isinstance(await against_sandbox.find_intent(asked), Absent)
     await sandbox.advance(seconds=61)
     found = await against_sandbox.find_intent(asked)
     assert isinstance(found, Seen)
-    assert found.intent.provider_id == made.intent.provider_id
-    canceled = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    assert found.fact.provider_id == made.fact.provider_id
+    canceled = await against_sandbox.cancel_intent(made.fact.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
     assert isinstance(canceled, Seen)
-    assert canceled.intent.progress.status is IntentStatus.CANCELED
+    assert canceled.fact.progress.status is IntentStatus.CANCELED
 
 
 @pytest.mark.requirement("PAY-3")
@@ -95,12 +97,38 @@ async def test_an_intent_that_ended_otherwise_is_shown_beside_the_refusal(agains
     asked = payment()
     made = await against_sandbox.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id))
     assert isinstance(made, Seen)
-    await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
-    answer = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    await against_sandbox.cancel_intent(made.fact.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
+    answer = await against_sandbox.cancel_intent(made.fact.provider_id, attempt_id=new_id(tenant_id=asked.charity_id))
     assert isinstance(answer, Refused)
     assert answer.code == "payment_intent_unexpected_state"
     assert answer.intent is not None
     assert answer.intent.progress.status is IntentStatus.CANCELED
+
+
+@pytest.mark.requirement("PAY-5", "PAY-7")
+async def test_what_a_capture_leaves_of_an_authorisation_is_no_refund(against_sandbox: Stripe, sandbox: Sandbox) -> None:
+    async with closing(sandbox.client()) as client:
+        held = await pay(client, capture_method="manual")
+        taken = await client.v1.payment_intents.capture_async(held.id, {"amount_to_capture": 2000})
+        refund = await client.v1.refunds.create_async({"payment_intent": held.id, "amount": 300})
+        assert len((await client.v1.refunds.list_async({"charge": taken.latest_charge})).data) == 2
+    listed, seen = await against_sandbox.list_returns(held.id), await against_sandbox.get_intent(held.id)
+    assert isinstance(listed, Seen)
+    assert isinstance(seen, Seen)
+    assert [found.refund_id for found in listed.fact.refunds] == [refund.id]
+    assert (seen.fact.captured, seen.fact.charge.said.refunded) == (2000, 300)
+
+
+@pytest.mark.requirement("PAY-7")
+async def test_an_authorisation_that_was_let_go_is_no_refund(against_sandbox: Stripe, sandbox: Sandbox) -> None:
+    async with closing(sandbox.client()) as client:
+        held = await pay(client, capture_method="manual")
+        before = await against_sandbox.get_intent(held.id)
+        await client.v1.payment_intents.cancel_async(held.id)
+    after = await against_sandbox.get_intent(held.id)
+    assert isinstance(before, Seen)
+    assert isinstance(after, Seen)
+    assert (before.fact.charge.said.refunded, after.fact.charge.said.refunded) == (0, 0)
 
 
 @pytest.mark.requirement("PAY-3")
@@ -170,7 +198,7 @@ async def test_what_one_try_left_unproven_stays_unproven(no_waits, tries: list[E
     async def ask() -> Any:
         raise left.pop(0)
 
-    assert await calls._asked(ask) == outcome
+    assert await calls._asked(ask, intent_seen) == outcome
     assert len(tries) - len(left) == asked
 
 
@@ -182,7 +210,7 @@ async def test_a_cancel_is_not_answered_with_an_earlier_refusal(against_sandbox:
     made = await against_sandbox.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id))
     assert isinstance(refused, Refused)
     assert isinstance(made, Seen)
-    again = await against_sandbox.cancel_intent(made.intent.provider_id, attempt_id=attempt_id, again=1)
+    again = await against_sandbox.cancel_intent(made.fact.provider_id, attempt_id=attempt_id, again=1)
     assert isinstance(again, Seen)
 
 

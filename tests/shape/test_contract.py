@@ -38,11 +38,10 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "AskProvider", "GetAuditTrail", "GetProviderEvent", "GetReconciliationReport", "ListOpenPayments",
-        "ListProviderEvents", "ListReconciliationItems", "ReplayProviderEvents", "SkipProviderEvent",
+        "GetAuditTrail", "GetProviderEvent", "GetReconciliationReport", "ListProviderEvents",
+        "ListReconciliationItems", "ReplayProviderEvents", "SkipProviderEvent",
         "TracePayment", "UploadSettlement",
     },
-    "PaymentService": {"CancelPayment", "CapturePayment", "RefundPayment"},
 }  # fmt: skip
 
 

@@ -1,11 +1,14 @@
-"""Reading the database as its owner does."""
+"""Reading the books: databases as their owner does, the ledger as anybody may."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
+from giving.payment.v1.ledger_service_pb2 import GetBalanceRequest
 
 from tests.support.schemas import Schemas
 
@@ -25,3 +28,26 @@ async def counted(schemas: Schemas, table: str) -> int:
     """How many rows the donation service's table has."""
     async with reading(schemas, "donation") as connection:
         return await connection.fetchval(f"SELECT count(*) FROM {table}")
+
+
+# What a campaign is owed stands on these together: what arrived, less what went back, less what banks hold.
+OWED = ("campaign_payable", "refunds", "disputes_held")
+
+
+async def owed_over(balances: Callable[[str], Awaitable[Sequence[Any]]]) -> dict[str, int]:
+    """What is owed per currency, by what reads an account's balances."""
+    sums: Counter[str] = Counter()
+    for account in OWED:
+        for balance in await balances(account):
+            sums[balance.currency] -= balance.minor_units
+    return dict(sums)
+
+
+async def owed(ledger: Any, campaign_id: str) -> dict[str, int]:
+    """What a campaign is owed per currency, as the ledger's RPCs say."""
+
+    async def balances(account: str) -> Sequence[Any]:
+        request = GetBalanceRequest(account=account, campaign_id=campaign_id)
+        return list((await ledger.GetBalance(request)).balances)
+
+    return await owed_over(balances)
