@@ -39,11 +39,13 @@ from payment_svc.service.ledger import Ledger
 from payment_svc.service.moves import Moves
 from payment_svc.service.open_payments import OpenPayments
 from payment_svc.service.payments import Payments
+from payment_svc.service.tracing import Tracing
 from payment_svc.service.waiting import Waits
 from payment_svc.service.webhooks import Webhooks
 from payment_svc.store.breaker import BreakerStore
 from payment_svc.store.checkpoints import Checkpoints
 from payment_svc.store.commands import CommandStore
+from payment_svc.store.history import HistoryStore
 from payment_svc.store.inbound_events import InboundEvents
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
@@ -135,6 +137,7 @@ class _Books:
         self.decisions = BreakerDecisions(
             database=database, store=BreakerStore(queries), commands=fences, breaker=breaker, clock=clock
         )
+        self.tracing = Tracing(histories=HistoryStore(database, payments, queries), calls=breaker, clock=clock)
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
@@ -151,7 +154,11 @@ class _Books:
         )
         payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
             PaymentOperationsApi(
-                decisions=self.decisions, inbound=self.inbound, open_payments=self.open_payments, trail=self.trail
+                decisions=self.decisions,
+                inbound=self.inbound,
+                open_payments=self.open_payments,
+                tracing=self.tracing,
+                trail=self.trail,
             ),
             server,
         )

@@ -16,6 +16,7 @@ from payment_svc.domain.inbound import EventState
 from payment_svc.service.breaker import BreakerDecisions
 from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.open_payments import OpenPayments
+from payment_svc.service.tracing import Tracing
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -24,11 +25,18 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
     """PaymentOperationsService, as far as it is built."""
 
     def __init__(
-        self, *, decisions: BreakerDecisions, inbound: InboundOperations, open_payments: OpenPayments, trail: AuditTrail
+        self,
+        *,
+        decisions: BreakerDecisions,
+        inbound: InboundOperations,
+        open_payments: OpenPayments,
+        tracing: Tracing,
+        trail: AuditTrail,
     ) -> None:
         self._decisions = decisions
         self._inbound = inbound
         self._open_payments = open_payments
+        self._tracing = tracing
         self._trail = trail
 
     async def ListProviderEvents(
@@ -84,6 +92,9 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         standing, replayed = await self._decisions.set_breaker(request)
         mark_replayed(replayed=replayed)
         return messages.SetBreakerResponse(breaker=convert.breaker_message(standing))
+
+    async def TracePayment(self, request: messages.TracePaymentRequest, context: Context) -> messages.TracePaymentResponse:
+        return convert.trace_message(await self._tracing.trace_payment(request.reference))
 
     async def GetAuditTrail(
         self, request: messages.GetAuditTrailRequest, context: Context

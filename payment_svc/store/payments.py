@@ -62,7 +62,11 @@ class PaymentStore:
 
     async def get(self, payment_id: UUID) -> Payment | None:
         async with self._database.connection() as connection:
-            return await self._one(connection, "payment", payment_id)
+            return await self.read(connection, payment_id)
+
+    async def read(self, connection: Connection, payment_id: UUID) -> Payment | None:
+        """The payment, as the caller's transaction sees it."""
+        return await self._one(connection, "payment", payment_id)
 
     async def lock(self, connection: Connection, payment_id: UUID) -> Payment | None:
         """The payment, locked until the transaction ends."""
