@@ -173,7 +173,8 @@ WHERE id = $1 AND charity_id = $2;
 -- payment. Only the latter is a change of the payment that somebody makes.
 UPDATE payment
 SET next_attempt_time = $3, manual_reason = $4, leased_until = NULL,
-    actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END
+    actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END,
+    update_time = CASE WHEN manual_reason = $4 THEN update_time ELSE $6 END
 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_attempt

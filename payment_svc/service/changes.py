@@ -33,7 +33,7 @@ class PaymentBook(Protocol):
         """Stores a change of a locked payment."""
         ...
 
-    async def schedule(self, connection: Connection, payment: Payment, *, actor: str) -> None:
+    async def schedule(self, connection: Connection, payment: Payment, *, actor: str, now: datetime.datetime) -> None:
         """Stores when the provider is asked next, and whether an operator has to look."""
         ...
 
@@ -96,7 +96,7 @@ class Changes:
         advanced = reduce(advance, facts, payment)
         planned = self._planned(payment, advanced, ask_at=ask_at)
         if advanced == payment:
-            await self._payments.schedule(connection, planned, actor=actor)
+            await self._payments.schedule(connection, planned, actor=actor, now=now)
             return planned
         said = (payment.state, payment.failure_code)
         quiet = replace(advanced, progress=payment.progress, returns_said=payment.returns_said)

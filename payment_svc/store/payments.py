@@ -115,7 +115,7 @@ class PaymentStore:
                 await self._save_dispute(connection, after, dispute, stamp)
         return replace(after, attempts=tuple(stored), update_time=stamp.now)
 
-    async def schedule(self, connection: Connection, payment: Payment, *, actor: str) -> None:
+    async def schedule(self, connection: Connection, payment: Payment, *, actor: str, now: datetime.datetime) -> None:
         """Stores when the provider is asked next, and lets go of the payment."""
         await connection.execute(
             self._queries["schedule_payment"],
@@ -124,6 +124,7 @@ class PaymentStore:
             payment.next_attempt_time,
             payment.manual_reason,
             actor,
+            now,
         )
 
     async def claim(self, payment_id: UUID, *, now: datetime.datetime, until: datetime.datetime) -> bool:

@@ -30,6 +30,7 @@ from tests.payment.test_returns import refunding
 from tests.support.books import reading
 from tests.support.donation_events import Giver
 from tests.support.mesh import fresh_key
+from tests.support.plans import read_through
 from tests.support.refused import refused
 from tests.support.till import Till, confirm, order
 from tests.support.waiting import until
@@ -165,6 +166,8 @@ async def test_what_a_donor_confirms_with_and_what_the_provider_sent_stand_in_no
 
 
 async def test_an_operators_words_and_what_was_done_by_hand_are_told(till: Till) -> None:
+    # Whatever is heard of the payment decides anew whether somebody has to look.
+    await till.sandbox.webhook_fault("withhold", times=None)
     created = await till.create(order())
     payment_id = created.payment.payment_id
     request = AskProviderRequest(request_id=fresh_key(), payment_id=payment_id, reason="a donor asks")
@@ -319,9 +322,5 @@ LOOKUPS = {
 
 @pytest.mark.parametrize("name", LOOKUPS)
 async def test_no_table_is_read_through_to_find_what_belongs_to_a_payment(schemas: Any, name: str) -> None:
-    async with reading(schemas, "payment", role="service") as connection, connection.transaction():
-        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
-        statement = load_queries("payment_svc")[name]
-        plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *LOOKUPS[name]))
-    assert "Index" in plan
-    assert "Seq Scan" not in plan
+    async with reading(schemas, "payment", role="service") as connection:
+        assert await read_through(connection, load_queries("payment_svc")[name], *LOOKUPS[name]) == []

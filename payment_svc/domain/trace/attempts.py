@@ -6,8 +6,8 @@ import datetime
 from collections.abc import Iterator, Mapping
 
 from mesh.money import Money
-from payment_svc.domain import meanings
 from payment_svc.domain.history import Change, History
+from payment_svc.domain.meanings import of_call, of_payment
 from payment_svc.domain.payments import Attempt, AttemptKind, Dispute, DisputeState, Outcome, Payment
 from payment_svc.domain.trace.steps import LISTED_MAX, Step, given, of_amount, of_time
 
@@ -75,7 +75,7 @@ def attempt_words(attempt: Attempt, change: Change) -> Iterator[str]:
     if "refusals" in change.after and outcome is not Outcome.REFUSED:
         yield f"{_refused(attempt, code)}, and is made again"
     elif outcome is Outcome.REFUSED and change.before["outcome"] == Outcome.SUCCEEDED:
-        yield f"the donor's bank sent {noun(attempt)} back: {meanings.of_call(code)}"
+        yield f"the donor's bank sent {noun(attempt)} back: {of_call(code)}"
     elif outcome is not None:
         yield _became(attempt, outcome, code)
     elif "object_id" in change.after:
@@ -94,8 +94,8 @@ def _became(attempt: Attempt, outcome: Outcome, code: str) -> str:
 
 def _refused(attempt: Attempt, code: str) -> str:
     if attempt.kind is AttemptKind.CHARGE:
-        return f"{noun(attempt)} was declined: {meanings.of_payment(code)}"
-    meaning = meanings.of_payment if attempt.kind is AttemptKind.CREATE_INTENT else meanings.of_call
+        return f"{noun(attempt)} was declined: {of_payment(code)}"
+    meaning = of_payment if attempt.kind is AttemptKind.CREATE_INTENT else of_call
     return f"{noun(attempt)} was refused{f': {meaning(code)}' if code else ''}"
 
 
