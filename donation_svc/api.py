@@ -23,6 +23,7 @@ from donation_svc.service.campaigns import Campaigns
 from donation_svc.service.charities import Charities
 from donation_svc.service.donations import Donations
 from donation_svc.service.promises import Promises
+from donation_svc.service.refunds import Refunds
 from donation_svc.service.stuck import Stuck, reason_of
 from mesh.audit import AuditTrail
 from mesh.rpc.call import caller_identity, mark_replayed
@@ -102,9 +103,10 @@ class CampaignApi(campaign_service_pb2_grpc.CampaignServiceServicer):
 class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
     """DonationService."""
 
-    def __init__(self, donations: Donations, promises: Promises, campaigns: Campaigns) -> None:
+    def __init__(self, donations: Donations, promises: Promises, refunds: Refunds, campaigns: Campaigns) -> None:
         self._donations = donations
         self._promises = promises
+        self._refunds = refunds
         self._campaigns = campaigns
 
     async def GetDonationOffer(
@@ -147,6 +149,13 @@ class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
         return donation_service_pb2.ReverseRecordedDonationResponse(
             reversal=convert.reversal_message(reversal), donation=convert.donation_message(donation)
         )
+
+    async def RefundDonation(
+        self, request: donation_service_pb2.RefundDonationRequest, context: Context
+    ) -> donation_service_pb2.RefundDonationResponse:
+        donation, replayed = await self._refunds.refund_donation(request)
+        mark_replayed(replayed=replayed)
+        return donation_service_pb2.RefundDonationResponse(donation=convert.donation_message(donation))
 
     async def GetDonation(
         self, request: donation_service_pb2.GetDonationRequest, context: Context

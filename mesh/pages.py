@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime
 import hashlib
 import hmac
+from dataclasses import dataclass
 from uuid import UUID
 
 from giving.common.v1.page_pb2 import PageCursor, ShardCursor
@@ -18,6 +20,18 @@ SIZE_MAX = 100
 FIRST = UUID(int=0)
 LAST = UUID(int=2**128 - 1)
 _MAC_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """The place of an item in a list that is ordered by time; its name decides between items of the same time."""
+
+    time: datetime.datetime
+    name: str
+
+
+EARLIEST = Position(datetime.datetime(1, 1, 1, tzinfo=datetime.UTC), "")
+LATEST = Position(datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC), "")
 
 
 def page_size(asked: int) -> int:
@@ -35,6 +49,12 @@ class PageTokens:
         """A token for the page after `last_id` of the list, whose name includes its filter."""
         return self._made(ShardCursor(last_id=last_id.bytes), list_name)
 
+    def make_at(self, last: Position, *, list_name: str) -> str:
+        """The same of a list that is ordered by time."""
+        end = ShardCursor(last_name=last.name)
+        end.last_time.FromDatetime(last.time)
+        return self._made(end, list_name)
+
     def read(self, token: str, *, list_name: str, start: UUID) -> UUID:
         """The id after which the page begins; `start` for an empty token.
 
@@ -42,6 +62,17 @@ class PageTokens:
             PageTokenInvalid: it was not made here, or for another list.
         """
         return UUID(bytes=self._read(token, list_name).last_id) if token else start
+
+    def read_at(self, token: str, *, list_name: str, start: Position) -> Position:
+        """The position after which the page of a list begins that is ordered by time; `start` for an empty token.
+
+        Raises:
+            PageTokenInvalid: it was not made here, or for another list.
+        """
+        if not token:
+            return start
+        end = self._read(token, list_name)
+        return Position(end.last_time.ToDatetime(tzinfo=datetime.UTC), end.last_name)
 
     def make_position(self, last_position: int, *, list_name: str) -> str:
         """The same of a list that is ordered by a number."""

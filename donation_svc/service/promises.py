@@ -15,7 +15,7 @@ from donation_svc import convert
 from donation_svc.domain.causes import Campaign, CharityState, promised_amount_problem
 from donation_svc.domain.donations import Donation, DonationState, Origin, Tally
 from donation_svc.domain.fees import fee_cover
-from donation_svc.domain.payments import LOOK_AGAIN
+from donation_svc.domain.waiting import LOOK_AGAIN
 from donation_svc.refusals import CampaignNotFound, ModeMismatch
 from donation_svc.service.access import Access
 from donation_svc.service.campaigns import closed_refusal
@@ -35,6 +35,7 @@ from mesh.ids import new_id
 from mesh.money import Money
 from mesh.postgres import Connection, Database
 from mesh.rpc.call import caller_identity
+from mesh.rpc.tenancy import sees_everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +80,19 @@ class Promises:
         """The promise, new or from the first call, with its payment as far as it is ready.
 
         Raises:
-            InvalidArgument: the amount cannot be taken, or a guest cannot be told from another.
+            InvalidArgument: the amount cannot be taken; a guest cannot be told from another, or asks what he may not.
             CampaignNotFound, CampaignNotOpen, CharitySuspended, ModeMismatch: nothing is taken.
             IdempotencyKeyReused: the request id was used for other content.
         """
         _demand_own_key(request, caller_identity())
+        _demand_may_hold(request, caller_identity())
         if not caller_identity().subject:
             # However a UUID is written, it is the same key.
             request.request_id = request.request_id.lower()
         donation, replayed = await self._record(request)
         crashpoints.reach("donation.recorded")
         secret = ""
-        if donation.is_open:
+        if donation.is_confirmable:
             ready = await self._readying.make_ready(donation)
             donation, secret = ready.donation, ready.client_secret
         crashpoints.reach("donation.awaiting")
@@ -98,7 +100,8 @@ class Promises:
 
     async def client_secret(self, donation: Donation, identity: Identity) -> str:
         """What confirms a donation, where the caller may know it and there is something to confirm."""
-        if not donation.is_open or donation.origin is not Origin.INTENT or not self._access.may_confirm(identity, donation):
+        promised = donation.origin is Origin.INTENT
+        if not donation.is_confirmable or not promised or not self._access.may_confirm(identity, donation):
             return ""
         return (await self._readying.make_ready(donation)).client_secret
 
@@ -157,6 +160,12 @@ def _demand_own_key(request: CreateDonationRequest, identity: Identity) -> None:
         raise InvalidArgument.of_fields(violations)
 
 
+def _demand_may_hold(request: CreateDonationRequest, identity: Identity) -> None:
+    """Money that nobody captures is held for a week for nothing: only those may ask for it who can capture."""
+    if request.manual_capture and not sees_everything(identity):
+        raise InvalidArgument.of("manual_capture", "is for services and operators")
+
+
 def _is_uuid(text: str) -> bool:
     try:
         return str(UUID(text)) == text.lower()
@@ -197,6 +206,7 @@ def _promise(request: CreateDonationRequest, campaign: Campaign, identity: Ident
         settle_time=None,
         metadata=metadata,
         fee_cover=cover,
+        manual_capture=request.manual_capture,
         next_attempt_time=now + LOOK_AGAIN,
     )
 

@@ -80,6 +80,8 @@ def donation(row: Any) -> Donation:
         next_attempt_time=row["next_attempt_time"],
         attempts=row["attempts"],
         waiting_for=row["waiting_for"],
+        manual_capture=row["manual_capture"],
+        hold_end_time=row["hold_end_time"],
     )
 
 

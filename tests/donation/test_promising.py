@@ -19,7 +19,7 @@ from tests.donation.conftest import Desk, donor, promise, speaking_as
 from tests.support.books import counted, reading
 from tests.support.giving import Cause, campaign_request, open_cause, rule
 from tests.support.mesh import fresh_key
-from tests.support.payments import event_of
+from tests.support.payments import event_of, id_of
 from tests.support.refusals import fields_of, is_replay, refusal_of
 from tests.support.waiting import until
 
@@ -71,7 +71,7 @@ async def test_the_donation_stands_in_the_database_before_the_payment_is_asked_f
 async def test_the_payment_service_is_called_as_ourselves_in_the_callers_trace(desk: Desk, appeal: Cause) -> None:
     donation_id = (await desk.give(promise(appeal.campaign_id))).donation.donation_id
 
-    index = next(n for n, call in enumerate(desk.payments.calls) if call.donation_id == donation_id)
+    index = next(n for n, call in enumerate(desk.payments.calls) if id_of(call) == donation_id)
     request, identity = desk.payments.calls[index], desk.payments.identities[index]
     assert (list(identity.roles), identity.subject) == ([ROLE_INTERNAL], "donation")
     assert (request.campaign_id, request.charity_id) == (appeal.campaign_id, appeal.charity_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
@@ -54,6 +55,39 @@ async def test_whoever_has_given_sees_what_he_may_want_to_keep(page: Page, conte
     await page.get_by_role("button", name="Copy the reference").click()
     await page.get_by_role("button", name="Copied").wait_for()
     assert await page.evaluate("navigator.clipboard.readText()") == donation_id
+
+
+def returned(state: str, **figures: str) -> dict[str, Any]:
+    """What a donation of $10 says after some of it went back."""
+    amounts = {"gross": "1000", "refunded": "0", "disputed": "0"} | figures
+    money = {name: {"minor_units": units, "currency": "USD"} for name, units in amounts.items()}
+    return {"state": f"STATE_{state}", **money}
+
+
+PART = returned("PARTIALLY_REFUNDED", refunded="400")
+RETURNS = [
+    (PART, "Part of this gift was refunded", "$4.00 went back to you. $6.00 still counts."),
+    (returned("REFUNDED", refunded="1000"), "This gift was refunded", "$10.00 went back to you."),
+    (returned("DISPUTED", disputed="1000"), "This gift is disputed", "Your bank holds $10.00"),
+    (returned("DISPUTE_LOST", disputed="1000"), "Your bank took this gift back", "$10.00 went back to you through"),
+]
+
+
+@pytest.mark.requirement("PAY-5", "PAY-6")
+async def test_a_donor_who_comes_back_reads_what_became_of_his_gift(page: Page):
+    donation_id = await promise(page)
+    said: dict[str, Any] = {}
+
+    async def later(route: Route) -> None:
+        answer = await (await route.fetch()).json()
+        await route.fulfill(json={"donation": answer["donation"] | said})
+
+    await page.route(f"**/v1/donations/{donation_id}?*", later)
+    for figures, title, words in RETURNS:
+        said.update(figures)
+        await page.reload()
+        await heading(page, title).wait_for()
+        await expect(page.get_by_text(words)).to_be_visible()
 
 
 async def test_changing_the_gift_after_a_reload_finds_what_was_written(page: Page):

@@ -300,3 +300,22 @@ def capturing(payment: P, minor_units: int | None = None) -> payment_service_pb2
 
 def canceling(payment: P) -> payment_service_pb2.CancelPaymentRequest:
     return payment_service_pb2.CancelPaymentRequest(request_id=fresh_key(), payment_id=payment.payment_id, reason="a wish")
+
+
+@pytest.mark.requirement("IDM-4", "PAY-4")
+@pytest.mark.parametrize("age", [datetime.timedelta(hours=25), datetime.timedelta(days=40)])
+async def test_however_late_a_repeat_comes_stripe_is_asked_nothing(till: Till, age: datetime.timedelta) -> None:
+    promise = order(10_000)
+    created = await till.create(promise)
+    await confirm(till.sandbox, created.client_secret)
+    payment = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    request = refunding(payment, 4_000)
+    first = await till.payments.RefundPayment(request)
+    till.clock.advance(age)
+    before = len(await till.sandbox.requests())
+
+    again = await till.payments.RefundPayment(request)
+
+    assert again.refund == first.refund
+    assert (await till.create(promise)).payment.payment_id == payment.payment_id
+    assert len(await till.sandbox.requests()) == before

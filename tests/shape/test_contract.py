@@ -35,12 +35,10 @@ NOT_BUILT = {
     "AuthService": {"Authenticate", "CreateApiKey", "RevokeApiKey", "RotateApiKey"},
     "CampaignService": {"CloseCampaign"},
     "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies", "TraceDonation"},
-    "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
+    "DonationService": {"ListMyDonations", "RecordDonations"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListProviderEvents",
-        "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
-        "TracePayment", "UploadSettlement",
+        "GetBreaker", "GetReconciliationReport", "ListReconciliationItems", "SetBreaker", "TracePayment", "UploadSettlement",
     },
 }  # fmt: skip
 
