@@ -111,6 +111,7 @@ def campaign_message(campaign: Campaign) -> campaign_pb2.Campaign:
         version=campaign.version,
         create_time=timestamp(campaign.create_time),
         update_time=timestamp(campaign.update_time),
+        accepts_deferred=campaign.accepts_deferred,
     )
 
 

@@ -30,8 +30,8 @@ WHERE id = $1;
 -- name: insert_campaign
 -- Creates a campaign unless its fence exists. No row: it does.
 INSERT INTO campaign (id, charity_id, display_name, description, state, start_time, end_time, request_key, request_digest,
-                      version, actor, correlation_id, create_time, update_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $12)
+                      version, actor, correlation_id, create_time, update_time, accepts_deferred)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $12, $13)
 ON CONFLICT (charity_id, request_key) DO NOTHING
 RETURNING id;
 
@@ -47,8 +47,8 @@ SELECT id, request_digest FROM campaign WHERE charity_id = $1 AND request_key = 
 -- name: campaigns
 -- Campaigns by id with their currencies, each currency a row; charity_state says whether their charity takes money.
 SELECT c.id, c.charity_id, c.display_name, c.description, c.state, c.start_time, c.end_time, c.version, c.create_time,
-       c.update_time, r.currency, r.minor_units_min, r.minor_units_max, r.presets, r.goal, charity.state AS charity_state,
-       charity.display_name AS charity_display_name, charity.mode AS charity_mode
+       c.update_time, c.accepts_deferred, r.currency, r.minor_units_min, r.minor_units_max, r.presets, r.goal,
+       charity.state AS charity_state, charity.display_name AS charity_display_name, charity.mode AS charity_mode
 FROM campaign c
 JOIN campaign_currency r ON r.campaign_id = c.id AND r.charity_id = c.charity_id
 JOIN charity ON charity.id = c.charity_id

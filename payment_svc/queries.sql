@@ -388,3 +388,12 @@ WHERE a.reference_id IN (
           WHERE f.object = 'payment' AND f.before ? 'donation_id' AND f.before ->> 'donation_id' = $1::text)
   AND a.id > $2
 ORDER BY a.id LIMIT $3;
+
+-- name: breaker
+-- What an operator decided last about the circuit breaker.
+SELECT held, reason, version, actor FROM breaker;
+
+-- name: set_breaker
+-- An operator's decision about the circuit breaker.
+UPDATE breaker SET held = $1, reason = $2, version = version + 1, actor = $3, correlation_id = $4, update_time = $5
+RETURNING held, reason, version, actor;

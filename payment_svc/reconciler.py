@@ -76,6 +76,23 @@ class Provider(Protocol):
         ...
 
 
+class Breaker(Protocol):
+    """Whether the provider may be called now."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether every call goes through."""
+        ...
+
+    def enter(self) -> bool:
+        """Whether an asking may begin; while calls are paused one at a time, as the probe."""
+        ...
+
+    def leave(self) -> None:
+        """There was nothing to ask."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Learned:
     """What an asking brought: facts, and when to ask again if that was not all."""
@@ -87,9 +104,10 @@ class _Learned:
 class Reconciler:
     """One asking per payment at a time."""
 
-    def __init__(self, desk: Desk, *, provider: Provider, lease_s: float) -> None:
+    def __init__(self, desk: Desk, *, provider: Provider, breaker: Breaker, lease_s: float) -> None:
         self._desk = desk
         self._provider = provider
+        self._breaker = breaker
         self._lease = datetime.timedelta(seconds=lease_s)
         self._tasks = TaskSet()
         self._running: dict[UUID, asyncio.Task[None]] = {}
@@ -101,25 +119,37 @@ class Reconciler:
     async def ask(self, payment_id: UUID, *, patience_s: float, held: bool = False) -> None:
         """Asks what has to be asked and waits for it, at most `patience_s`; the asking goes on without its caller.
 
-        `held`: the caller has just taken the payment.
+        `held`: the caller has just taken the payment, and was let in. Otherwise what calls are paused for stays due.
         """
         running = None if held else self._running.get(payment_id)
+        if not (held or running or self._breaker.enter()):
+            return
         task = running or self._start(payment_id, held=held)
         await asyncio.wait({task}, timeout=max(patience_s, 0))
 
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
         while True:
-            free = _ASKING_MAX - len(self._running)
-            now = self._desk.clock.now()
-            due = await self._desk.payments.claim_due(now=now, until=self.lease_until(), limit=free) if free > 0 else []
-            for payment_id in due:
+            for payment_id in await self._take_due():
                 self._start(payment_id, held=True)
             await asyncio.sleep(_LOOK_S)
 
     async def close(self, *, timeout_s: float) -> None:
         """Waits for what is being asked."""
         await self._tasks.join(timeout_s=timeout_s)
+
+    async def _take_due(self) -> Sequence[UUID]:
+        """Payments that are due; while calls are paused none, and one where the next probe is."""
+        free = _ASKING_MAX - len(self._running)
+        if free <= 0 or not self._breaker.enter():
+            return []
+        limit = free if self._breaker.closed else 1
+        now = self._desk.clock.now()
+        due = await self._desk.payments.claim_due(now=now, until=self.lease_until(), limit=limit)
+        if not due:
+            # A donor's new payment may be the probe.
+            self._breaker.leave()
+        return due
 
     def _start(self, payment_id: UUID, *, held: bool) -> asyncio.Task[None]:
         task = self._running[payment_id] = self._tasks.start(self._ask(payment_id, held=held))

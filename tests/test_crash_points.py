@@ -211,9 +211,8 @@ async def test_a_crash_while_money_goes_back(donor: Donor, name: str, point: str
     await donor.lives.restart(name)
     refunded = await until(give_back, holds=lambda answer: answer.get("donation", {}).get("refunded", {}) != {})
     assert refunded["donation"]["refunded"]["minor_units"] == "1000"
-    assert [
-        entry["refunded"] for entry in await donor.lives.book() if entry["metadata"].get("donation_id") == donation_id
-    ] == [1000]
+    ours = [entry for entry in await donor.lives.book() if entry["metadata"].get("donation_id") == donation_id]
+    assert [entry["refunded"] for entry in ours] == [1000]
     await until(lambda: total(donor, "net"), holds=lambda net: net == AMOUNT - 1000)
 
 

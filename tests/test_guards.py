@@ -39,6 +39,7 @@ TWICE = "FROM generate_series(1, 2)"
 LETTER = "INSERT INTO dead_letter (consumer, event_id, event, state, reason, attempts)"
 POSITION = "INSERT INTO relay (only_row, epoch, from_snapshot, to_snapshot, last_seq, day)"
 TOTALS = "INSERT INTO totals (campaign_id, currency, gross, refunded, disputed, donations, donors)"
+BREAKER = "INSERT INTO breaker (only_row, held, reason, version, actor, correlation_id, update_time)"
 APPLIED = "INSERT INTO applied (day, event_id, tx, epoch, "
 ENTRY = "INSERT INTO audit (charity_id, reference_id, id, object, object_id, actor, correlation_id, reason)"
 # schema → name of the guard → what it refuses
@@ -50,6 +51,10 @@ BY_STATEMENT = {
         "entry_pkey": f"""INSERT INTO entry (posting_id, line, account, currency, amount)
             SELECT {ONE}, 1, 'bank', 'USD', 1 {TWICE}""",
         "applied_pkey": f"{APPLIED} donation_id, posting_id, delta) SELECT now(), {ONE}, 1, 1, {ONE}, {ONE}, 1 {TWICE}",
+        "breaker_only_row": f"{BREAKER} VALUES (false, false, '', 1, '', '', now())",
+        "breaker_pkey": f"{BREAKER} VALUES (true, false, '', 1, '', '', now())",
+        "breaker_version_positive": "UPDATE breaker SET version = 0",
+        "breaker_held_has_reason": "UPDATE breaker SET held = true, actor = 'somebody'",
         "event_bucket_range": f"INSERT INTO event (epoch, id, bucket, payload) VALUES (1, {ONE}, 1024, '')",
         "event_pkey": f"INSERT INTO event (seq, epoch, id, bucket, payload) SELECT 1, 1, {ONE}, 0, '' {TWICE}",
         "relay_only_row": f"{POSITION} VALUES (false, 1, '3:3:', '3:3:', 0, now())",

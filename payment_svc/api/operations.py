@@ -13,6 +13,7 @@ from mesh.audit import AuditTrail
 from mesh.rpc.call import mark_replayed
 from payment_svc import convert
 from payment_svc.domain.inbound import EventState
+from payment_svc.service.breaker import BreakerDecisions
 from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.open_payments import OpenPayments
 
@@ -22,7 +23,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer):
     """PaymentOperationsService, as far as it is built."""
 
-    def __init__(self, *, inbound: InboundOperations, open_payments: OpenPayments, trail: AuditTrail) -> None:
+    def __init__(
+        self, *, decisions: BreakerDecisions, inbound: InboundOperations, open_payments: OpenPayments, trail: AuditTrail
+    ) -> None:
+        self._decisions = decisions
         self._inbound = inbound
         self._open_payments = open_payments
         self._trail = trail
@@ -71,6 +75,15 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         payment, replayed = await self._open_payments.ask_provider(request)
         mark_replayed(replayed=replayed)
         return messages.AskProviderResponse(payment=convert.payment_message(payment))
+
+    async def GetBreaker(self, request: messages.GetBreakerRequest, context: Context) -> messages.GetBreakerResponse:
+        standing = await self._decisions.get_breaker()
+        return messages.GetBreakerResponse(breaker=convert.breaker_message(standing))
+
+    async def SetBreaker(self, request: messages.SetBreakerRequest, context: Context) -> messages.SetBreakerResponse:
+        standing, replayed = await self._decisions.set_breaker(request)
+        mark_replayed(replayed=replayed)
+        return messages.SetBreakerResponse(breaker=convert.breaker_message(standing))
 
     async def GetAuditTrail(
         self, request: messages.GetAuditTrailRequest, context: Context

@@ -44,6 +44,32 @@ async def test_while_our_server_cannot_be_reached_nobody_else_is_blamed(page: Pa
     await donation_of(page)
 
 
+@pytest.mark.requirement("PAY-8", "IDM-1")
+async def test_while_the_provider_is_left_alone_the_page_says_so_and_goes_on_with_the_same_gift(page: Page):
+    keys: list[str] = []
+
+    async def paused(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        problem = {"reason": "PROVIDER_UNAVAILABLE", "status": 503}
+        await route.fulfill(status=503, headers={"Retry-After": "5"}, json=problem)
+
+    await page.clock.install()
+    await page.route("**/v1/donations", paused)
+    await page.get_by_role("button", name="Give $").click()
+    await expect(page.get_by_text("The payment provider does not answer. Nothing has been charged; we keep")).to_be_visible()
+    await expect(page.get_by_text("our server")).to_have_count(0)
+    again = page.get_by_role("button", name="Try again")
+    while not await again.is_visible():
+        await page.clock.fast_forward(10_000)
+    await expect(heading(page, "Gifts cannot be paid right now")).to_be_visible()
+    await expect(page.get_by_text("Trying again later goes on with the same gift.")).to_be_visible()
+    await page.unroute("**/v1/donations")
+    async with page.expect_request("**/v1/donations") as asked:
+        await again.click()
+    await donation_of(page)
+    assert {*keys, (await asked.value).headers["idempotency-key"]} == {keys[0]}
+
+
 async def test_whoever_has_given_sees_what_he_may_want_to_keep(page: Page, context: BrowserContext, site: Site):
     await context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.base)
     await expect(page.locator("#email-hint")).to_contain_text("No mail is sent")

@@ -16,9 +16,10 @@ from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperati
 from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import REGISTRY
 
+from mesh.clock import SystemClock
 from mesh.errors import DependencyUnavailable
 from payment_svc.domain.inbound import EventState, ProviderEvent
-from payment_svc.provider import open_stripe
+from payment_svc.provider import CircuitBreaker, open_stripe
 from payment_svc.service import inbound_operations
 from payment_svc.service.webhooks import Choose, Webhooks, _LookFailed
 from tests.support.inbound import Inbound, inbound_parts, not_followed
@@ -203,7 +204,9 @@ async def test_refunds_that_an_older_version_kept_apart_are_in_the_books_after_a
     await till.sandbox.webhook_fault("withhold", times=None)
     await till.sandbox.ask("POST", "refunds", payment_intent=paid.provider_id, amount=2500)
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
-    async with open_stripe(api_key=till.sandbox.secret, api_base=till.sandbox.url, request_s=5) as stripe:
+    async with open_stripe(
+        api_key=till.sandbox.secret, api_base=till.sandbox.url, request_s=5, breaker=CircuitBreaker(SystemClock())
+    ) as stripe:
         page = await stripe.list_events(since=since, after="")
     ours = [event for event in page.events if paid.provider_id.encode() in event.body]
     for event in ours:

@@ -38,7 +38,7 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "GetBreaker", "GetReconciliationReport", "ListReconciliationItems", "SetBreaker", "TracePayment", "UploadSettlement",
+        "GetReconciliationReport", "ListReconciliationItems", "TracePayment", "UploadSettlement",
     },
 }  # fmt: skip
 

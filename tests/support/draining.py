@@ -18,6 +18,7 @@ from mesh.seal import Seal
 from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Seen, Unproven
 from payment_svc.domain.facts import IntentSeen
 from payment_svc.domain.payments import Attempt, IntentStatus, Payment, Progress
+from payment_svc.provider import CircuitBreaker
 from payment_svc.reconciler import Reconciler
 from payment_svc.service.changes import Changes, Desk
 from payment_svc.store.inbox import Inbox
@@ -85,7 +86,7 @@ class Flood:
             clock=self.clock,
         )
         desk = Desk(database, self._payments, changes, self.clock, wake=lambda: None)
-        self._reconciler = Reconciler(desk, provider=self.stripe, lease_s=60)
+        self._reconciler = Reconciler(desk, provider=self.stripe, breaker=CircuitBreaker(self.clock), lease_s=60)
 
     async def record(self, count: int) -> set[UUID]:
         """Records the payments; they are due at once."""

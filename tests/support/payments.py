@@ -52,6 +52,10 @@ class ProviderRefused(Refusal):
     reason = error_pb2.ERROR_REASON_PROVIDER_REFUSED
 
 
+class ProviderUnavailable(Refusal):
+    reason = error_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE
+
+
 class FakePayments(payment_service_pb2_grpc.PaymentServiceServicer):
     """CreatePayment, AbandonPayment and RefundPayment in memory."""
 
@@ -64,6 +68,7 @@ class FakePayments(payment_service_pb2_grpc.PaymentServiceServicer):
         self.refunds: dict[str, tuple[messages.RefundPaymentRequest, Attempt]] = {}
         # What a test sets.
         self.away = False
+        self.paused = False
         self.provider_slow = False
         self.answer_lost = False
         self.refund_refused = ""
@@ -74,6 +79,8 @@ class FakePayments(payment_service_pb2_grpc.PaymentServiceServicer):
         self, request: messages.CreatePaymentRequest, context: Any
     ) -> messages.CreatePaymentResponse:
         await self._arrive(request)
+        if self.paused and request.donation_id not in self.payments:
+            raise ProviderUnavailable("the provider does not answer", retry_after_s=4)
         payment = self._payment(request)
         if payment.state == Payment.STATE_CANCELED:
             raise PaymentAbandoned("called off", donation_id=request.donation_id)

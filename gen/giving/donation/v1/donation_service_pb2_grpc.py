@@ -107,7 +107,10 @@ class DonationServiceServicer:
         id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
         Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
         CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds and manual capture for the public with
-        INVALID_ARGUMENT, a live charity while payments are in test mode, or the reverse, with MODE_MISMATCH.
+        INVALID_ARGUMENT, a live charity while payments are in test mode, or the reverse, with MODE_MISMATCH. While the
+        provider's calls are paused it refuses with PROVIDER_UNAVAILABLE, unless the campaign accepts deferred donations, which
+        are PENDING then. The key stays good: a repeat after the pause returns the one donation with its secret, and once an
+        hour has passed, the donation as expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
