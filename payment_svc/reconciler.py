@@ -36,6 +36,8 @@ CONTRADICTED_AGAIN = datetime.timedelta(hours=1)
 # Where the provider could not be read, or what it lists does not add up yet.
 REVIEW_AGAIN = datetime.timedelta(seconds=30)
 _LOOK_S = 0.5
+# While there is a backlog: about as long as it takes until places are free again.
+_BUSY_LOOK_S = 0.05
 _HOLDER_LOOK_S = 0.1
 # Askings at once; more would only wait for one another at the provider.
 _ASKING_MAX = 50
@@ -130,9 +132,10 @@ class Reconciler:
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
         while True:
-            for payment_id in await self._take_due():
+            due = await self._take_due()
+            for payment_id in due:
                 self._start(payment_id, held=True)
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_BUSY_LOOK_S if due or len(self._running) >= _ASKING_MAX else _LOOK_S)
 
     async def close(self, *, timeout_s: float) -> None:
         """Waits for what is being asked."""
