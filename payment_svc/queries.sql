@@ -159,20 +159,20 @@ SELECT payment_id, provider_id, amount, state, withdrawals, reinstatements, reas
 FROM dispute WHERE payment_id = ANY ($1) ORDER BY provider_id;
 
 -- name: update_payment
--- Stores what is known of a payment after a change, and lets go of it.
+-- Stores what is known of a payment after a change; $26: whoever holds it lets go of it.
 UPDATE payment
 SET state = $3, captured = $4, refunded = $5, refunding = $6, disputed = $7, lost = $8, provider_id = $9,
     client_secret = $10, progress_second = $11, progress_status = $12, progress_code = $13, said_second = $14,
     said_refunded = $15, said_disputed = $16, canceled = $17, refused = $18, unwanted = $19, manual_reason = $20,
-    next_attempt_time = $21, leased_until = NULL, version = $22, actor = $23,
+    next_attempt_time = $21, leased_until = CASE WHEN NOT $26 THEN leased_until END, version = $22, actor = $23,
     correlation_id = coalesce(nullif($24, ''), correlation_id), update_time = $25
 WHERE id = $1 AND charity_id = $2;
 
 -- name: schedule_payment
--- Says when the provider is asked next and whether an operator has to look, where nothing else is new, and lets go of the
--- payment. Only the latter is a change of the payment that somebody makes.
+-- Says when the provider is asked next and whether an operator has to look, where nothing else is new. Only the latter is a
+-- change of the payment that somebody makes. $6: whoever holds it lets go of it.
 UPDATE payment
-SET next_attempt_time = $3, manual_reason = $4, leased_until = NULL,
+SET next_attempt_time = $3, manual_reason = $4, leased_until = CASE WHEN NOT $6 THEN leased_until END,
     actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END
 WHERE id = $1 AND charity_id = $2;
 
@@ -221,6 +221,10 @@ RETURNING id;
 -- name: prolong_lease
 -- Keeps a payment for whoever holds it.
 UPDATE payment SET leased_until = $2 WHERE id = $1 AND leased_until IS NOT NULL;
+
+-- name: release_payment
+-- Lets go of a payment.
+UPDATE payment SET leased_until = NULL WHERE id = $1;
 
 -- name: claim_due
 -- Takes payments that are due, oldest first, for one asking of the provider each. Materialised: executed again by a join, the

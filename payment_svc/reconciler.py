@@ -8,6 +8,7 @@ what is learned twice is the same fact.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,11 +124,25 @@ class Reconciler:
 
         `held`: the caller has just taken the payment, and was let in. Otherwise what calls are paused for stays due.
         """
-        running = None if held else self._running.get(payment_id)
-        if not (held or running or self._breaker.enter()):
-            return
-        task = running or self._start(payment_id, held=held)
-        await asyncio.wait({task}, timeout=max(patience_s, 0))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(patience_s, 0)):
+                running = None if held else self._running.get(payment_id)
+                if running:
+                    await asyncio.wait({running})
+                # What was asked already may have begun before its caller's wish, and have ended without it.
+                if running is None or await self._still_due(payment_id):
+                    await self._ask_now(payment_id, held=held)
+
+    async def _still_due(self, payment_id: UUID) -> bool:
+        payment = await self._desk.payments.get(payment_id)
+        return payment is not None and self._is_due(payment)
+
+    async def _ask_now(self, payment_id: UUID, *, held: bool) -> None:
+        task = None if held else self._running.get(payment_id)
+        if task is None and (held or self._breaker.enter()):
+            task = self._start(payment_id, held=held)
+        if task:
+            await asyncio.wait({task})
 
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
@@ -189,8 +204,12 @@ class Reconciler:
                 return
             step = next_step(payment, now=self._desk.clock.now())
             after = await self._learn(payment, await self._take(step, payment))
-            if after.next_attempt_time is None or after.next_attempt_time > self._desk.clock.now():
+            if not self._is_due(after):
                 return
+        await self._desk.payments.release(payment_id)
+
+    def _is_due(self, payment: Payment) -> bool:
+        return payment.next_attempt_time is not None and payment.next_attempt_time <= self._desk.clock.now()
 
     async def _take(self, step: Step | None, payment: Payment) -> _Learned:
         if step is None:
@@ -315,21 +334,25 @@ class Reconciler:
 
     async def _learn(self, payment: Payment, learned: _Learned) -> Payment:
         try:
-            after = await self._desk.database.run(lambda connection: self._store(connection, payment.id, learned))
+            after = await self._desk.database.run(lambda connection: self._store(connection, payment, learned))
         except Contradiction as contradiction:
             _log.error("the provider contradicts our books", payment_id=str(payment.id), reason=str(contradiction))
             nothing = _Learned((), self._desk.clock.now() + CONTRADICTED_AGAIN)
-            after = await self._desk.database.run(lambda connection: self._store(connection, payment.id, nothing))
+            after = await self._desk.database.run(lambda connection: self._store(connection, payment, nothing))
         crashpoints.reach("payment.learned")
         self._desk.wake()
         return after
 
-    async def _store(self, connection: Connection, payment_id: UUID, learned: _Learned) -> Payment:
-        locked = await self._desk.payments.lock(connection, payment_id)
+    async def _store(self, connection: Connection, asked: Payment, learned: _Learned) -> Payment:
+        locked = await self._desk.payments.lock(connection, asked.id)
         if locked is None:
             raise AssertionError("payments are never deleted")
+        ask_at = learned.ask_at
+        if locked.next_attempt_time and locked.version != asked.version:
+            # Somebody wished for something while we asked; it does not wait for what we have planned.
+            ask_at = min(ask_at, locked.next_attempt_time)
         return await self._desk.changes.apply(
-            connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=learned.ask_at
+            connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=ask_at, holder=True
         )
 
 
