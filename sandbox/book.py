@@ -6,8 +6,8 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,11 +54,22 @@ class Book:
         await asyncio.to_thread(self._thread.join)
         self._connection.close()
 
+    def stream(self, unit: Callable[[sqlite3.Connection], Iterator[ResultT]]) -> Iterator[ResultT]:
+        """What a reading unit yields, on one snapshot; each step may run on another thread."""
+        with self._snapshot() as connection:
+            yield from unit(connection)
+
     def _read(self, unit: Callable[[sqlite3.Connection], ResultT]) -> ResultT:
-        connection = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, isolation_level=None)
+        with self._snapshot() as connection:
+            return unit(connection)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        source = f"file:{self._path}?mode=ro"
+        connection = sqlite3.connect(source, uri=True, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("BEGIN")
-            return unit(connection)
+            yield connection
         finally:
             connection.close()
 

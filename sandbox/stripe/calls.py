@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sandbox.stripe import disputes, events, intents, ledger, lists, methods, money, params, refunds, search
+from sandbox.stripe import disputes, events, intents, ledger, lists, methods, money, params, payouts, refunds, search, tables
 from sandbox.stripe.params import Table
 from sandbox.stripe.refusals import Refused, malformed, missing_parameter, no_such
 from sandbox.stripe.shapes import account
-from sandbox.stripe.shapes.afterwards import EVIDENCE
 from sandbox.stripe.work import Object, Work
 
 
@@ -35,85 +34,6 @@ class Call:
     run: Run
     required: tuple[str, ...] = ()
     public: bool = False
-
-
-_ADDRESS = params.fields(dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"), params.unsettable))
-_SHIPPING = params.fields(
-    {"address": _ADDRESS, **dict.fromkeys(("name", "carrier", "phone", "tracking_number"), params.text)}
-)
-_AUTOMATIC = params.fields({"enabled": params.boolean, "allow_redirects": params.one_of("always", "never")}, "enabled")
-_CAPTURE = params.one_of("automatic", "automatic_async", "manual")
-_FUTURE = params.one_of("off_session", "on_session")
-# What an intent is made of and what a later call may change.
-_INTENT: Table = {
-    "capture_method": _CAPTURE,
-    "customer": params.text,
-    "description": params.text,
-    "metadata": params.metadata,
-    "payment_method": params.text,
-    "payment_method_data": methods.METHOD_DATA,
-    "payment_method_options": params.anything,
-    "payment_method_types": params.texts,
-    "receipt_email": params.unsettable,
-    "setup_future_usage": _FUTURE,
-    "shipping": _SHIPPING,
-    "statement_descriptor": params.text,
-    "statement_descriptor_suffix": params.text,
-    "transfer_group": params.text,
-}
-# How a payment is confirmed.
-_CONFIRMATION: Table = {
-    "error_on_requires_action": params.boolean,
-    "mandate_data": params.anything,
-    "off_session": params.boolean,
-    "radar_options": params.anything,
-    "return_url": params.text,
-    "use_stripe_sdk": params.boolean,
-}
-_CREATE: Table = {
-    **_INTENT,
-    **_CONFIRMATION,
-    "amount": params.integer,
-    "automatic_payment_methods": _AUTOMATIC,
-    "confirm": params.boolean,
-    "confirmation_method": params.one_of("automatic", "manual"),
-    "currency": money.currency,
-}
-_CONFIRM: Table = {
-    **_CONFIRMATION,
-    **{name: _INTENT[name] for name in _INTENT.keys() - {"customer", "metadata", "description", "transfer_group"}},
-    "client_secret": params.text,
-    # Stripe.js says for which kind of integration it stands.
-    **dict.fromkeys(("expected_payment_method_type", "client_context", "referrer"), params.anything),
-}
-_CAPTURING: Table = {
-    "amount_to_capture": params.integer,
-    "final_capture": params.one_of("true"),
-    "metadata": params.metadata,
-    "statement_descriptor": params.text,
-    "statement_descriptor_suffix": params.text,
-}
-_REASONS = params.one_of("duplicate", "fraudulent", "requested_by_customer")
-_REFUND: Table = {
-    "amount": params.integer,
-    "charge": params.text,
-    "payment_intent": params.text,
-    "metadata": params.metadata,
-    "reason": _REASONS,
-}
-_CUSTOMER: Table = {
-    "address": _ADDRESS,
-    "metadata": params.metadata,
-    "preferred_locales": params.texts,
-    "shipping": _SHIPPING,
-    "tax_exempt": params.one_of("exempt", "none", "reverse"),
-    **dict.fromkeys(("description", "email", "name", "phone"), params.unsettable),
-}
-_EVIDENCE = params.fields({**dict.fromkeys(EVIDENCE, params.unsettable), "enhanced_evidence": params.anything})
-_DISPUTE: Table = {"evidence": _EVIDENCE, "metadata": params.metadata, "submit": params.boolean}
-_SEARCH: Table = {"limit": params.integer, "page": params.text, "query": params.text}
-_METADATA: Table = {"metadata": params.metadata}
-_CANCELLATION = params.one_of("abandoned", "duplicate", "fraudulent", "requested_by_customer")
 
 
 def _create_intent(work: Work, asked: Asked) -> Object | Refused:
@@ -204,6 +124,12 @@ def _balance(work: Work, _: Asked) -> Object:
     return ledger.balance(work)
 
 
+def _balance_transactions(work: Work, asked: Asked) -> Object:
+    if "payout" in asked.given:
+        payouts.check_contents_known(work.get("payout", asked.given["payout"]))
+    return lists.page(work, "balance_transaction", asked.given, url="/v1/balance_transactions")
+
+
 def _events(work: Work, asked: Asked) -> Object:
     return events.page(work, asked.given)
 
@@ -239,15 +165,16 @@ def _routes() -> Mapping[tuple[str, str], Call]:
     return {
         **_intent_routes(),
         **_charge_routes(),
+        **_balance_routes(),
         **_account_routes(),
-        ("POST", "refunds"): Call("refunds.create", _REFUND, _create_refund),
+        ("POST", "refunds"): Call("refunds.create", tables.REFUND, _create_refund),
         ("GET", "refunds"): Call("refunds.list", _narrowed("charge", "payment_intent"), _list("refund", "/v1/refunds")),
         ("GET", "refunds/{id}"): Call("refunds.retrieve", {}, _retrieve("refund")),
-        ("POST", "refunds/{id}"): Call("refunds.update", _METADATA, _update_refund),
+        ("POST", "refunds/{id}"): Call("refunds.update", tables.METADATA, _update_refund),
         ("POST", "refunds/{id}/cancel"): Call("refunds.cancel", {}, _cancel_refund),
         ("GET", "disputes"): Call("disputes.list", _narrowed("charge", "payment_intent"), _list("dispute", "/v1/disputes")),
         ("GET", "disputes/{id}"): Call("disputes.retrieve", {}, _retrieve("dispute")),
-        ("POST", "disputes/{id}"): Call("disputes.update", _DISPUTE, _update_dispute),
+        ("POST", "disputes/{id}"): Call("disputes.update", tables.DISPUTE, _update_dispute),
         ("POST", "disputes/{id}/close"): Call("disputes.close", {}, _close_dispute),
     }
 
@@ -255,19 +182,21 @@ def _routes() -> Mapping[tuple[str, str], Call]:
 def _intent_routes() -> Mapping[tuple[str, str], Call]:
     path, name = "payment_intents", "payment_intents"
     secret: Table = {"client_secret": params.text}
-    update = {**_INTENT, "amount": params.integer, "currency": money.currency}
+    update = {**tables.INTENT, "amount": params.integer, "currency": money.currency}
     url = "/v1/payment_intents"
     return {
-        ("POST", path): Call(f"{name}.create", _CREATE, _create_intent, required=("amount", "currency")),
+        ("POST", path): Call(f"{name}.create", tables.CREATE, _create_intent, required=("amount", "currency")),
         ("GET", path): Call(f"{name}.list", _narrowed("customer"), _list("payment_intent", url)),
         ("GET", f"{path}/search"): Call(
-            f"{name}.search", _SEARCH, _search("payment_intent", f"{url}/search"), required=("query",)
+            f"{name}.search", tables.SEARCH, _search("payment_intent", f"{url}/search"), required=("query",)
         ),
         ("GET", f"{path}/{{id}}"): Call(f"{name}.retrieve", secret, _intent, public=True),
         ("POST", f"{path}/{{id}}"): Call(f"{name}.update", update, _update_intent),
-        ("POST", f"{path}/{{id}}/confirm"): Call(f"{name}.confirm", _CONFIRM, _confirm_intent, public=True),
-        ("POST", f"{path}/{{id}}/capture"): Call(f"{name}.capture", _CAPTURING, _capture_intent),
-        ("POST", f"{path}/{{id}}/cancel"): Call(f"{name}.cancel", {"cancellation_reason": _CANCELLATION}, _cancel_intent),
+        ("POST", f"{path}/{{id}}/confirm"): Call(f"{name}.confirm", tables.CONFIRM, _confirm_intent, public=True),
+        ("POST", f"{path}/{{id}}/capture"): Call(f"{name}.capture", tables.CAPTURING, _capture_intent),
+        ("POST", f"{path}/{{id}}/cancel"): Call(
+            f"{name}.cancel", {"cancellation_reason": tables.CANCELLATION}, _cancel_intent
+        ),
     }
 
 
@@ -275,24 +204,29 @@ def _charge_routes() -> Mapping[tuple[str, str], Call]:
     return {
         ("GET", "charges"): Call("charges.list", _narrowed("payment_intent", "customer"), _list("charge", "/v1/charges")),
         ("GET", "charges/search"): Call(
-            "charges.search", _SEARCH, _search("charge", "/v1/charges/search"), required=("query",)
+            "charges.search", tables.SEARCH, _search("charge", "/v1/charges/search"), required=("query",)
         ),
         ("GET", "charges/{id}"): Call("charges.retrieve", {}, _retrieve("charge")),
         ("GET", "charges/{id}/refunds"): Call("charges.refunds.list", _narrowed(), _refunds_of_charge),
+    }
+
+
+def _balance_routes() -> Mapping[tuple[str, str], Call]:
+    transactions = {**_narrowed("payout", "source", "type"), "currency": money.currency}
+    paid_out = {**_narrowed("destination"), "status": payouts.STATUS, "arrival_date": params.moments}
+    return {
         ("GET", "balance"): Call("balance.retrieve", {}, _balance),
-        ("GET", "balance_transactions"): Call(
-            "balance_transactions.list",
-            _narrowed("currency", "source", "type"),
-            _list("balance_transaction", "/v1/balance_transactions"),
-        ),
+        ("GET", "balance_transactions"): Call("balance_transactions.list", transactions, _balance_transactions),
         ("GET", "balance_transactions/{id}"): Call("balance_transactions.retrieve", {}, _retrieve("balance_transaction")),
+        ("GET", "payouts"): Call("payouts.list", paid_out, _list("payout", "/v1/payouts")),
+        ("GET", "payouts/{id}"): Call("payouts.retrieve", {}, _retrieve("payout")),
     }
 
 
 def _account_routes() -> Mapping[tuple[str, str], Call]:
     in_list = {"type": params.text, "types": params.texts, "delivery_success": params.boolean}
     return {
-        ("POST", "customers"): Call("customers.create", _CUSTOMER, _create_customer),
+        ("POST", "customers"): Call("customers.create", tables.CUSTOMER, _create_customer),
         ("GET", "customers"): Call("customers.list", _narrowed("email"), _list("customer", "/v1/customers")),
         ("GET", "customers/{id}"): Call("customers.retrieve", {}, _retrieve("customer")),
         ("POST", "payment_methods"): Call("payment_methods.create", methods.METHOD, _create_method, public=True),

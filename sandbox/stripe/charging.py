@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.stripe import ids, ledger, money
+from sandbox.stripe import ids, ledger, money, refunds
 from sandbox.stripe.cards import DECLINES, Card, Decline
 from sandbox.stripe.own import card_of, own
 from sandbox.stripe.refusals import Refused
@@ -115,11 +115,15 @@ def take(work: Work, intent: Object, charge: Object, *, amount: int) -> None:
 
 
 def settle(work: Work, charge: Object) -> None:
-    """Puts the captured money on the balance. The charge is not saved here."""
-    amount = charge["amount_captured"]
-    fee = money.charge_fee(amount, charge["currency"])
-    entry = ledger.move(work, charge, kind="charge", amount=amount, fee=fee, at_once=own(charge)["bypass"])
+    """Puts the money on the balance. The charge is not saved here.
+
+    As at Stripe all that was authorised comes, with the fee for it, and a refund takes back what was not captured.
+    """
+    at = work.now if own(charge)["bypass"] else None
+    entry = ledger.move(work, charge, kind="charge", amount=charge["amount"], fee_of=money.charge_fee, available_on=at)
     charge["balance_transaction"] = entry["id"]
+    if own(charge)["released"]:
+        refunds.release(work, charge, entry)
 
 
 def decline(work: Work, intent: Object, method: Object, reason: Decline, *, charge: Object | None) -> Refused:

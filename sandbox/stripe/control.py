@@ -1,4 +1,4 @@
-"""/sandbox: faults, time, the book and what somebody does in Stripe's dashboard or at a bank. For tests and operators."""
+"""/sandbox: faults, time, the book, and the way to what `dashboard` does. For tests and operators."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox.stripe import calls, disputes, events, faults, oracle, refunds, switches
+from sandbox.stripe import calls, dashboard, events, faults, oracle, report, switches
 from sandbox.stripe.engine import Engine
 from sandbox.stripe.refusals import Refused, malformed
 from sandbox.stripe.switches import Given
 from sandbox.stripe.webhooks import SKEW
-from sandbox.stripe.work import Object, Work, shown
+from sandbox.stripe.work import Object, Work
 
 Handler = Callable[[Request], Awaitable[Response]]
 Act = Callable[[Work, Given], Any]
@@ -30,10 +30,16 @@ def routes(engine: Engine, secret: str) -> list[Route]:
         *control.acts("/sandbox/webhooks/release", POST=_release),
         *control.acts("/sandbox/webhooks/resend", POST=_resend),
         *control.acts("/sandbox/webhooks/clock", POST=_skew),
-        *control.acts("/sandbox/disputes", POST=_open_dispute),
-        *control.acts("/sandbox/disputes/{id}/win", POST=_win),
-        *control.acts("/sandbox/disputes/{id}/lose", POST=_lose),
-        *control.acts("/sandbox/refunds", POST=_refund),
+        *control.acts("/sandbox/disputes", POST=dashboard.open_dispute),
+        *control.acts("/sandbox/disputes/{id}/win", POST=dashboard.win),
+        *control.acts("/sandbox/disputes/{id}/lose", POST=dashboard.lose),
+        *control.acts("/sandbox/refunds", POST=dashboard.refund),
+        *control.acts("/sandbox/refunds/{id}/fail", POST=dashboard.fail_refund),
+        *control.acts("/sandbox/payouts", POST=dashboard.pay_out),
+        *control.acts("/sandbox/payouts/{id}/fail", POST=dashboard.fail_payout),
+        *control.acts("/sandbox/fees", POST=dashboard.take_fee),
+        *control.acts("/sandbox/settlement", POST=dashboard.settle, GET=dashboard.settlement),
+        Route("/sandbox/settlement.csv", control.guarded(control.settlement), methods=["GET"]),
         *control.acts("/sandbox/requests", GET=switches.requests),
         Route("/sandbox/clock", control.guarded(control.clock), methods=["GET", "POST"]),
         Route("/sandbox/book", control.guarded(control.book), methods=["GET"]),
@@ -82,6 +88,12 @@ class _Control:
 
     async def book(self, _: Request) -> Response:
         return JSONResponse(await self._engine.read(oracle.book))
+
+    async def settlement(self, request: Request) -> Response:
+        """The report as Stripe itemises it, of a payout or of a time."""
+        given = await _given(request)
+        asked = await self._engine.read(lambda work: report.asked(work, given))
+        return StreamingResponse(self._engine.stream(asked), media_type="text/csv; charset=utf-8")
 
 
 async def _given(request: Request) -> Given:
@@ -139,31 +151,3 @@ def _skew(work: Work, given: Given) -> Object:
     seconds = given.integer("skew_s") or 0
     work.ask("set_setting", SKEW, str(seconds))
     return {"skew_s": seconds}
-
-
-def _open_dispute(work: Work, given: Given) -> Object:
-    charge = switches.charge(work, given)
-    return shown(
-        disputes.open_dispute(
-            work,
-            charge,
-            reason=given.text("reason", default="fraudulent"),
-            inquiry=bool(given.get("inquiry")),
-            amount=given.integer("amount"),
-        )
-    )
-
-
-def _win(work: Work, given: Given) -> Object:
-    return shown(disputes.win(work, work.get("dispute", given.text("id"))))
-
-
-def _lose(work: Work, given: Given) -> Object:
-    return shown(disputes.lose(work, work.get("dispute", given.text("id"))))
-
-
-def _refund(work: Work, given: Given) -> Object:
-    """As somebody makes one in the dashboard: without a call of the merchant's."""
-    charge = switches.charge(work, given)
-    amount = given.integer("amount")
-    return shown(refunds.create(work, {"charge": charge["id"], **({} if amount is None else {"amount": amount})}))

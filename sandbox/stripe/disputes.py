@@ -40,23 +40,26 @@ def open_dispute(
     charge["disputed"] = True
     own(charge)["refundable_dispute"] = inquiry
     work.save(charge)
-    work.announce("charge.dispute.created", dispute)
     if not inquiry:
         _withdraw(work, dispute)
+    work.announce("charge.dispute.created", dispute)
+    if not inquiry:
+        work.announce("charge.dispute.funds_withdrawn", dispute)
     return dispute
 
 
 def _withdraw(work: Work, dispute: Object) -> None:
     entry = ledger.move(
-        work, _source(dispute), kind="adjustment", amount=-dispute["amount"], fee=money.dispute_fee(), at_once=True
+        work,
+        {**dispute, "description": f"Chargeback withdrawal for {dispute['charge']}"},
+        kind="adjustment",
+        category="dispute",
+        amount=-dispute["amount"],
+        fee_of=money.dispute_fee,
+        available_on=work.now,
     )
     dispute["balance_transactions"].append(entry)
     work.save(dispute)
-    work.announce("charge.dispute.funds_withdrawn", dispute)
-
-
-def _source(dispute: Object) -> Object:
-    return {**dispute, "description": f"Chargeback withdrawal for {dispute['charge']}"}
 
 
 def update(work: Work, dispute: Object, given: Mapping[str, Any]) -> Object:
@@ -98,8 +101,21 @@ def lose(work: Work, dispute: Object) -> Object:
     if dispute["status"] not in _OPEN:
         return dispute
     if _is_inquiry(dispute):
-        _withdraw(work, dispute)
+        _escalate(work, dispute)
     return _closed(work, dispute, "lost")
+
+
+def _escalate(work: Work, dispute: Object) -> None:
+    """The bank's question becomes a chargeback."""
+    previous = {"status": dispute["status"], "is_charge_refundable": dispute["is_charge_refundable"]}
+    dispute.update(status="needs_response", is_charge_refundable=False)
+    dispute["payment_method_details"]["card"]["case_type"] = "chargeback"
+    charge = work.get("charge", dispute["charge"])
+    own(charge)["refundable_dispute"] = False
+    work.save(charge)
+    _withdraw(work, dispute)
+    work.announce("charge.dispute.updated", dispute, previous=previous)
+    work.announce("charge.dispute.funds_withdrawn", dispute)
 
 
 def win(work: Work, dispute: Object) -> Object:
@@ -114,7 +130,8 @@ def win(work: Work, dispute: Object) -> Object:
 
 def _reinstate(work: Work, dispute: Object) -> None:
     source = {**dispute, "description": f"Chargeback reversal for {dispute['charge']}"}
-    entry = ledger.move(work, source, kind="adjustment", amount=dispute["amount"], at_once=True)
+    (withdrawn,) = dispute["balance_transactions"]
+    entry = ledger.reverse(work, source, withdrawn, kind="adjustment", category="dispute_reversal")
     dispute["balance_transactions"].append(entry)
     dispute["status"] = "won"
     work.save(dispute)
@@ -122,7 +139,7 @@ def _reinstate(work: Work, dispute: Object) -> None:
 
 
 def _closed(work: Work, dispute: Object, status: str) -> Object:
-    dispute.update(status=status, is_charge_refundable=False)
+    dispute.update(status=status, is_charge_refundable=status == "warning_closed")
     work.save(dispute)
     work.announce("charge.dispute.closed", dispute)
     return dispute

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from sandbox.stripe import charging, disputes, intents, refunds
+from sandbox.stripe import charging, disputes, intents, ledger, payouts, refunds
 from sandbox.stripe.own import own
 from sandbox.stripe.work import Object, Work
 
 # Tasks of one transaction; what is left waits for the next.
 BATCH_MAX = 200
+# What is done about the object of an id.
+Task = Callable[[Work, str], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """`run` gets the object of the kind."""
+def _to(kind: str, act: Callable[[Work, Object], Any]) -> Task:
+    """The act on an object of the kind."""
+    return lambda work, subject: act(work, work.get(kind, subject))
 
-    kind: str
-    run: Callable[[Work, Object], Any]
+
+def _announce_balance(work: Work, _: str) -> None:
+    ledger.announce_balance(work)
 
 
 def _settle_charge(work: Work, charge: Object) -> None:
@@ -35,14 +37,16 @@ def _open_dispute(work: Work, charge: Object) -> None:
 
 
 TASKS: Mapping[str, Task] = {
-    "settle_charge": Task("charge", _settle_charge),
-    "open_dispute": Task("charge", _open_dispute),
-    "expire_authorisation": Task("payment_intent", intents.expire),
-    "finish_debit": Task("payment_intent", intents.finish_debit),
-    "finish_refund": Task("refund", refunds.finish),
-    "fail_refund": Task("refund", refunds.fail),
-    "dispute_won": Task("dispute", disputes.win),
-    "dispute_lost": Task("dispute", disputes.lose),
+    "settle_charge": _to("charge", _settle_charge),
+    "open_dispute": _to("charge", _open_dispute),
+    "expire_authorisation": _to("payment_intent", intents.expire),
+    "finish_debit": _to("payment_intent", intents.finish_debit),
+    "finish_refund": _to("refund", refunds.finish),
+    "fail_refund": _to("refund", refunds.fail),
+    "dispute_won": _to("dispute", disputes.win),
+    "dispute_lost": _to("dispute", disputes.lose),
+    "finish_payout": _to("payout", payouts.finish),
+    "announce_balance": _announce_balance,
 }
 
 
@@ -51,9 +55,8 @@ def happen(work: Work) -> bool:
     now = work.now
     taken = work.ask("take_due", now, BATCH_MAX).fetchall()
     for _, name, subject, at in sorted(taken, key=lambda row: (row[3], row[0])):
-        task = TASKS[name]
         # Each happens at its own moment, also when the clock jumped over it.
         work.now = at
-        task.run(work, work.get(task.kind, subject))
+        TASKS[name](work, subject)
     work.now = now
     return bool(taken)

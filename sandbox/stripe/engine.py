@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from sandbox.book import Book
@@ -48,6 +48,10 @@ class Engine:
     async def read(self, unit: Callable[[Work], ResultT]) -> ResultT:
         """Runs a long reading unit beside the others."""
         return await self._book.read(lambda connection: unit(self._work(connection, Cause())))
+
+    def stream(self, unit: Callable[[Work], Iterator[ResultT]]) -> Iterator[ResultT]:
+        """The same, for what is too long to be held at once; to be walked through outside the loop."""
+        return self._book.stream(lambda connection: unit(self._work(connection, Cause())))
 
     def _work(self, connection: sqlite3.Connection, cause: Cause) -> Work:
         return Work(connection, self._rules, self.clock.now(), cause)

@@ -15,6 +15,7 @@ _PREFIXES = {
     "payment_method": "pm_1",
     "customer": "cus_",
     "balance_transaction": "txn_3",
+    "payout": "po_1",
     "event": "evt_1",
     "request": "req_",
 }

@@ -30,6 +30,7 @@ _CONDITIONS = {
     ("payment_method", "customer"): "parent = ?",
     ("refund", "payment_intent"): "intent = ?",
     ("dispute", "payment_intent"): "intent = ?",
+    ("balance_transaction", "payout"): "seq IN (SELECT seq FROM movement WHERE payout = ?)",
 }
 
 
@@ -46,8 +47,12 @@ def page(work: Work, kind: str, given: Mapping[str, Any], *, url: str) -> Object
     """A page of a kind's objects."""
     where, values = ["kind = ?"], [kind]
     for name in given.keys() - PAGING.keys() - {"expand"}:
-        where.append(_CONDITIONS.get((kind, name), f"json_extract(body, '$.{name}') = ?"))
-        values.append(given[name])
+        field = f"json_extract(body, '$.{name}')"
+        if isinstance(given[name], dict):
+            _bound(where, values, field, given[name])
+        else:
+            where.append(_CONDITIONS.get((kind, name), f"{field} = ?"))
+            values.append(given[name])
     return paged(
         work,
         given,
@@ -71,8 +76,8 @@ def paged(
 ) -> Object:
     """Reads one row more than asked for, to know whether there are more."""
     limit = limit_of(given)
-    times = [(f"created {_OPERATORS[name]} ?", moment) for name, moment in given.get("created", {}).items()]
-    conditions, arguments = [*where, *(text for text, _ in times)], [*values, *(moment for _, moment in times)]
+    conditions, arguments = [*where], [*values]
+    _bound(conditions, arguments, "created", given.get("created", {}))
     newer = "ending_before" in given
     for name, operator in (("starting_after", "<"), ("ending_before", ">")):
         if name in given:
@@ -83,6 +88,13 @@ def paged(
     found = [json.loads(body) for (body,) in work.connection.execute(statement, arguments)]
     kept = found[:limit]
     return account.page(kept[::-1] if newer else kept, url=url, has_more=len(found) > limit)
+
+
+def _bound(where: list[str], values: list[Any], field: str, bounds: Mapping[str, int]) -> None:
+    """Adds the conditions of a range of times."""
+    for name, moment in bounds.items():
+        where.append(f"{field} {_OPERATORS[name]} ?")
+        values.append(moment)
 
 
 def _position(work: Work, statement: str, param: str, object_id: str, kind: str) -> int:

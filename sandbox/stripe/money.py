@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import NamedTuple
 
 from sandbox.stripe.refusals import malformed
@@ -37,6 +38,14 @@ _SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
 class Fee(NamedTuple):
     amount: int
     description: str
+
+
+class Worth(NamedTuple):
+    """An amount in the currency that it has on the balance, with the rate that brought it there, if any did."""
+
+    amount: int
+    currency: str
+    exchange_rate: float | None = None
 
 
 def currency(value: object, name: str) -> str:
@@ -80,12 +89,20 @@ def for_people(amount: int, code: str) -> str:
     return f"{sign}{_decimal(amount, code)}" if sign else f"{_decimal(amount, code)} {code.upper()}"
 
 
-def _decimal(amount: int, code: str) -> str:
+def exponent(code: str) -> int:
+    """How many decimals amounts of the currency have at Stripe."""
     if code in ZERO_DECIMAL:
-        return f"{amount:,}"
-    decimals = 3 if code in THREE_DECIMAL else 2
-    whole, rest = divmod(amount, 10**decimals)
-    return f"{whole:,}.{rest:0{decimals}}"
+        return 0
+    return 3 if code in THREE_DECIMAL else 2
+
+
+def major(amount: int, code: str) -> str:
+    """As in Stripe's reports: major units, -1234.50."""
+    return str(Decimal(amount).scaleb(-exponent(code)))
+
+
+def _decimal(amount: int, code: str) -> str:
+    return f"{Decimal(amount).scaleb(-exponent(code)):,}"
 
 
 def charge_fee(amount: int, code: str) -> Fee:
@@ -94,5 +111,6 @@ def charge_fee(amount: int, code: str) -> Fee:
     return Fee((amount * _FEE_PER_MILLE + 500) // 1000 + fixed, "Stripe processing fees")
 
 
-def dispute_fee() -> Fee:
+def dispute_fee(_amount: int, _code: str) -> Fee:
+    """The same for every amount, in minor units of whichever currency it is taken in."""
     return Fee(_DISPUTE_FEE, "Dispute fee")

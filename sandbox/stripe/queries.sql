@@ -20,6 +20,40 @@ SELECT seq FROM object WHERE id = ? AND kind = ?
 -- name: seq_of_event
 SELECT seq FROM event WHERE id = ?
 
+-- name: add_movement
+INSERT INTO movement (seq, created, currency, net, available_on, payout)
+VALUES (:seq, :created, :currency, :net, :available_on, :payout)
+
+-- name: balance
+-- What is pending and what is available at a time, by currency.
+SELECT currency, sum(CASE WHEN available_on > ?1 THEN net ELSE 0 END), sum(CASE WHEN available_on <= ?1 THEN net ELSE 0 END)
+FROM movement GROUP BY currency
+
+-- name: unpaid
+-- What is available in a currency. Movements that a payout took and its own add up to nothing, so the others say it.
+SELECT coalesce(sum(net), 0) FROM movement WHERE payout IS NULL AND currency = ? AND available_on <= ?
+
+-- name: pay_out
+UPDATE movement SET payout = ? WHERE payout IS NULL AND currency = ? AND available_on <= ?
+
+-- name: itemised
+-- Balance transactions of a time, oldest first, with their automatic payout and the charge and the intent that they are about.
+SELECT t.body, m.payout, json_extract(p.body, '$.arrival_date'),
+       CASE s.kind WHEN 'charge' THEN s.id WHEN 'payout' THEN NULL ELSE s.parent END, s.intent
+FROM movement AS m JOIN object AS t ON t.seq = m.seq
+LEFT JOIN object AS p ON p.id = m.payout
+LEFT JOIN object AS s ON s.id = t.parent
+WHERE m.created >= ? AND m.created < ? ORDER BY m.created, m.seq
+
+-- name: itemised_payout
+-- The same, of an automatic payout.
+SELECT t.body, m.payout, json_extract(p.body, '$.arrival_date'),
+       CASE s.kind WHEN 'charge' THEN s.id WHEN 'payout' THEN NULL ELSE s.parent END, s.intent
+FROM movement AS m JOIN object AS t ON t.seq = m.seq
+LEFT JOIN object AS p ON p.id = m.payout
+LEFT JOIN object AS s ON s.id = t.parent
+WHERE m.payout = ? ORDER BY m.seq
+
 -- name: add_label
 INSERT OR IGNORE INTO label (key, value, seq) VALUES (?, ?, ?)
 
@@ -106,7 +140,8 @@ DELETE FROM fault WHERE remaining <= 0
 DELETE FROM fault
 
 -- name: add_due
-INSERT INTO due (at, task, subject) VALUES (?, ?, ?)
+-- What happens once at a moment is not added a second time.
+INSERT INTO due (at, task, subject) VALUES (?, ?, ?) ON CONFLICT DO NOTHING
 
 -- name: take_due
 DELETE FROM due WHERE id IN (SELECT id FROM due WHERE at <= ? ORDER BY at, id LIMIT ?) RETURNING id, task, subject, at
@@ -119,6 +154,9 @@ SELECT value FROM setting WHERE name = ?
 
 -- name: set_setting
 INSERT INTO setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+
+-- name: drop_setting
+DELETE FROM setting WHERE name = ?
 
 -- name: add_request
 INSERT INTO request (id, at, method, path, call, key, params, status, fault) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)

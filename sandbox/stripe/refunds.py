@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.stripe import ledger, money, params
+from sandbox.stripe.money import Fee
 from sandbox.stripe.own import own
 from sandbox.stripe.refusals import Refused, malformed
 from sandbox.stripe.shapes import afterwards
@@ -76,7 +77,9 @@ def _pay_back(work: Work, charge: Object, refund: Object) -> None:
         work.put_off("finish_refund", refund["id"], seconds=_DECIDED_AFTER_S)
     elif after == "refund_fails":
         work.put_off("fail_refund", refund["id"], seconds=_DECIDED_AFTER_S)
-    refund["balance_transaction"] = ledger.move(work, refund, kind="refund", amount=-refund["amount"], at_once=True)["id"]
+    refund["balance_transaction"] = ledger.move(
+        work, refund, kind="refund", amount=-refund["amount"], available_on=work.now
+    )["id"]
     previous = {"amount_refunded": charge["amount_refunded"], "refunded": charge["refunded"]}
     charge["amount_refunded"] += refund["amount"]
     charge["refunded"] = charge["amount_refunded"] == charge["amount"]
@@ -116,17 +119,53 @@ def finish(work: Work, refund: Object) -> None:
         announce_update(work, refund, previous)
 
 
-def fail(work: Work, refund: Object) -> None:
-    """The bank sent it back: the money is the merchant's again."""
+def fail(work: Work, refund: Object, *, reason: str = "expired_or_canceled_card") -> Object:
+    """The bank sent it back: the money is the merchant's again. A second time changes nothing."""
     if refund["status"] == "failed":
-        return
-    charge = work.get("charge", refund["charge"])
-    entry = ledger.move(work, refund, kind="refund_failure", amount=refund["amount"], at_once=True)
-    previous = {"status": refund["status"]}
-    refund.update(status="failed", failure_reason="expired_or_canceled_card", failure_balance_transaction=entry["id"])
-    charge["amount_refunded"] -= refund["amount"]
-    charge["refunded"] = False
-    work.save(charge)
+        return refund
+    if own(refund).get("releases"):
+        raise Refused(f"{refund['id']} released an authorisation; no bank can send that back.", param="refund")
+    taken = work.get("balance_transaction", refund["balance_transaction"])
+    entry = ledger.reverse(work, refund, taken, kind="refund_failure", category="refund_failure")
+    previous = {"status": refund["status"], "failure_reason": None, "failure_balance_transaction": None}
+    if "pending_reason" in refund:
+        previous["pending_reason"] = refund.pop("pending_reason")
+    refund.update(status="failed", failure_reason=reason, failure_balance_transaction=entry["id"])
+    _owe_again(work, refund)
     work.save(refund)
     announce_update(work, refund, previous)
     work.announce("refund.failed", refund)
+    return refund
+
+
+def _owe_again(work: Work, refund: Object) -> None:
+    """Counts a refund that failed out of what was given back of its charge."""
+    charge = work.get("charge", refund["charge"])
+    charge["amount_refunded"] -= refund["amount"]
+    charge["refunded"] = False
+    work.save(charge)
+
+
+def release(work: Work, charge: Object, entry: Object) -> None:
+    """Takes back what a capture left of the authorisation, with its part of the fee in `entry`.
+
+    To Stripe that is a refund which no event tells of: the charge counts it in `amount_refunded` from the capture on.
+    """
+    refund = afterwards.refund(charge, amount=own(charge)["released"], reason=None, metadata={}, now=work.now)
+    own(refund)["releases"] = True
+
+    def fee_of(amount: int, code: str) -> Fee:
+        rest = money.charge_fee(entry["amount"] + amount, code)
+        return rest._replace(amount=rest.amount - entry["fee"])
+
+    moved = ledger.move(
+        work,
+        refund,
+        kind="refund",
+        category="partial_capture_reversal",
+        amount=-refund["amount"],
+        fee_of=fee_of,
+        available_on=entry["available_on"],
+    )
+    refund["balance_transaction"] = moved["id"]
+    work.add(refund)

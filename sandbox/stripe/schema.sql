@@ -22,6 +22,23 @@ CREATE INDEX IF NOT EXISTS object_by_kind ON object (kind, seq);
 CREATE INDEX IF NOT EXISTS object_by_parent ON object (parent, seq) WHERE parent IS NOT NULL;
 CREATE INDEX IF NOT EXISTS object_by_intent ON object (intent, seq) WHERE intent IS NOT NULL;
 
+-- What a balance transaction (`seq` is its object's) moves, and the automatic payout that took it or that it is.
+CREATE TABLE IF NOT EXISTS movement (
+    seq INTEGER PRIMARY KEY,
+    created INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    net INTEGER NOT NULL,
+    available_on INTEGER NOT NULL,
+    payout TEXT
+) STRICT;
+CREATE INDEX IF NOT EXISTS movement_by_time ON movement (created, seq);
+CREATE INDEX IF NOT EXISTS movement_unpaid ON movement (currency, available_on) WHERE payout IS NULL;
+CREATE INDEX IF NOT EXISTS movement_of_payout ON movement (payout, seq) WHERE payout IS NOT NULL;
+-- Of balance transactions from before there were movements; all later ones come together with theirs.
+INSERT INTO movement (seq, created, currency, net, available_on)
+SELECT seq, created, json_extract(body, '$.currency'), json_extract(body, '$.net'), json_extract(body, '$.available_on')
+FROM object WHERE kind = 'balance_transaction' AND seq > (SELECT coalesce(max(seq), 0) FROM movement);
+
 -- Which intents ever had a key of metadata with a value: narrows a search down, decides nothing.
 CREATE TABLE IF NOT EXISTS label (
     key TEXT NOT NULL,
@@ -87,6 +104,8 @@ CREATE TABLE IF NOT EXISTS due (
     subject TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS due_at ON due (at);
+-- However much becomes available at a moment, it is said once.
+CREATE UNIQUE INDEX IF NOT EXISTS due_balance ON due (at) WHERE task = 'announce_balance';
 
 CREATE TABLE IF NOT EXISTS request (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

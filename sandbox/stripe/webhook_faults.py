@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sandbox.stripe.faults import Fault, taken
 from sandbox.stripe.ids import new_id
@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 _REORDER_S = 5.0
 
 
-Event = tuple[str, str, str]
+class Event(NamedTuple):
+    """`created`: when what it tells happened."""
+
+    id: str
+    type: str
+    created: int
+    body: str
 
 
 def publish(work: Work, event: Event) -> None:
     """Announces the event as often, and delivers it as late, as the faults that were asked for say."""
-    row, kind = work.publish(event), event[1]
+    row, kind = work.publish(event), event.type
     if not work.delivers(kind):
         return
     fault = taken(work, "webhook", lambda fault: fault.covers(kind) and fault.fault != "before_answer")
@@ -41,8 +47,8 @@ def _two_events(work: Work, row: int, fault: Fault, event: Event) -> None:
     """As Stripe now and then does: another event with another id for the same fact."""
     work.deliver(row)
     for _copy in range(fault.copies):
-        body = {**json.loads(event[2]), "id": new_id("event")}
-        work.deliver(work.publish((body["id"], event[1], json.dumps(body))))
+        body = {**json.loads(event.body), "id": new_id("event")}
+        work.deliver(work.publish(event._replace(id=body["id"], body=json.dumps(body))))
 
 
 def _delay(work: Work, row: int, fault: Fault, _: Event) -> None:

@@ -14,6 +14,7 @@ from mesh.postgres import load_queries
 from sandbox.stripe import webhook_faults
 from sandbox.stripe.refusals import no_such
 from sandbox.stripe.shapes import account
+from sandbox.stripe.webhook_faults import Event
 
 # What the sandbox knows of an object and Stripe shows to nobody.
 OWN = "_own"
@@ -66,7 +67,7 @@ class Work:
     announced: list[int] = field(default_factory=list)
     _things: dict[str, Object] = field(default_factory=dict)
     _new: set[str] = field(default_factory=set)
-    _events: list[tuple[str, str, str]] = field(default_factory=list)
+    _events: list[Event] = field(default_factory=list)
     _put_off: list[tuple[int, str, str]] = field(default_factory=list)
     _faulty: bool | None = None
 
@@ -122,6 +123,10 @@ class Work:
                 found[thing["id"]] = thing
         return list(found.values())
 
+    def unwritten(self, kind: str) -> list[Object]:
+        """New ones that the book does not have yet."""
+        return [thing for thing in self._things.values() if thing["object"] == kind and thing["id"] in self._new]
+
     def put_off(self, task: str, subject: str, *, seconds: int) -> None:
         """Lets a task of `due.TASKS` happen to the object after so many seconds of the sandbox's clock."""
         self._put_off.append((self.now + seconds, task, subject))
@@ -139,7 +144,7 @@ class Work:
             pending=int(self.delivers(kind)),
             now=self.now,
         )
-        self._events.append((event["id"], kind, dumps(event)))
+        self._events.append(Event(event["id"], kind, self.now, dumps(event)))
 
     def delivers(self, kind: str) -> bool:
         """Whether events of the type go to the endpoint."""
@@ -178,16 +183,22 @@ class Work:
             body=dumps(thing),
         ).lastrowid
         self._label(thing, row or 0)
+        if kind == "balance_transaction":
+            self._move(thing, row or 0)
+
+    def _move(self, entry: Object, seq: int) -> None:
+        """Makes a new balance transaction count on the balance."""
+        moved = {name: entry[name] for name in ("created", "currency", "net", "available_on")}
+        self.ask_named("add_movement", seq=seq, payout=entry.get(OWN, {}).get("payout"), **moved)
 
     def _label(self, thing: Object, seq: int) -> None:
         if thing["object"] == "payment_intent" and thing["metadata"]:
             labels = [(key, value, seq) for key, value in thing["metadata"].items()]
             self.connection.executemany(queries()["add_label"], labels)
 
-    def publish(self, event: tuple[str, str, str]) -> int:
-        """Writes an event of id, type and body; its row."""
-        event_id, kind, body = event
-        row = self.ask("add_event", event_id, kind, self.now, body).lastrowid or 0
+    def publish(self, event: Event) -> int:
+        """Writes an event; its row."""
+        row = self.ask("add_event", *event).lastrowid or 0
         self.announced.append(row)
         return row
 

@@ -23,3 +23,9 @@ async def create(client: stripe.StripeClient, *, key: str | None = None, **more:
 async def pay(client: stripe.StripeClient, method: str = "pm_card_visa", **more: Any) -> stripe.PaymentIntent:
     """An intent that was made and confirmed at once."""
     return await create(client, confirm=True, payment_method=method, **more)
+
+
+async def pay_at_once(client: stripe.StripeClient, **more: Any) -> stripe.PaymentIntent:
+    """One whose money is on the balance and available when it is answered, its charge expanded."""
+    expand = ["latest_charge.balance_transaction"]
+    return await pay(client, "pm_card_bypassPending", capture_method="automatic", expand=expand, **more)

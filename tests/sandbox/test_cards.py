@@ -159,6 +159,7 @@ async def test_a_debit_is_decided_later(sandbox: Sandbox, client: stripe.StripeC
     assert (await client.v1.payment_intents.retrieve_async(intent.id)).status == ends
 
 
+@pytest.mark.requirement("PAY-7")
 async def test_an_authorised_payment_is_captured_in_part_and_the_rest_goes_back(
     sandbox: Sandbox, client: stripe.StripeClient
 ):
@@ -170,8 +171,41 @@ async def test_an_authorised_payment_is_captured_in_part_and_the_rest_goes_back(
     entry = (await sandbox.book())[intent.id]
     assert (taken.status, taken.amount_received, taken.amount_capturable) == ("succeeded", 2000, 0)
     assert (taken.latest_charge.amount_captured, taken.latest_charge.amount_refunded) == (2000, 500)
-    assert (taken.latest_charge.balance_transaction.amount, taken.latest_charge.balance_transaction.fee) == (2000, 88)
-    assert (entry["captured"], entry["released"], entry["refunded"]) == (2000, 500, 0)
+    assert (entry["captured"], entry["released"], entry["refunded"], entry["refunds"]) == (2000, 500, 0, [])
+    assert sorted(await sandbox.hooks.kinds(about=intent.id, count=5)) == [
+        "charge.captured",
+        "charge.succeeded",
+        "payment_intent.amount_capturable_updated",
+        "payment_intent.created",
+        "payment_intent.succeeded",
+    ]
+
+
+@pytest.mark.requirement("PAY-7")
+async def test_what_a_capture_leaves_is_a_refund_that_takes_its_part_of_the_fee_back(
+    sandbox: Sandbox, client: stripe.StripeClient
+):
+    intent = await pay(client, capture_method="manual")
+    capture = {"amount_to_capture": 2000, "expand": ["latest_charge.balance_transaction"]}
+    taken = (await client.v1.payment_intents.capture_async(intent.id, capture)).latest_charge
+    listing = {"payment_intent": intent.id, "expand": ["data.balance_transaction"]}
+    (rest,) = (await client.v1.refunds.list_async(listing)).data
+    moved = [taken.balance_transaction, rest.balance_transaction]
+    assert [(entry.reporting_category, entry.amount, entry.fee, entry.net) for entry in moved] == [
+        ("charge", 2500, 103, 2397),
+        ("partial_capture_reversal", -500, -15, -485),
+    ]
+    assert (rest.amount, rest.status, rest.charge, moved[1].available_on) == (
+        500,
+        "succeeded",
+        taken.id,
+        moved[0].available_on,
+    )
+    assert "authorisation" in await sandbox.refusal(f"refunds/{rest.id}/fail")
+    with pytest.raises(stripe.InvalidRequestError, match="greater than unrefunded"):
+        await client.v1.refunds.create_async({"payment_intent": intent.id, "amount": 2001})
+    await client.v1.refunds.create_async({"payment_intent": intent.id})
+    assert (await sandbox.book())[intent.id]["refunded"] == 2000
 
 
 async def test_more_than_was_authorised_cannot_be_captured(client: stripe.StripeClient):
@@ -188,13 +222,20 @@ async def test_a_canceled_authorisation_is_given_back(sandbox: Sandbox, client: 
     assert (await sandbox.book())[intent.id]["captured"] == 0
 
 
-async def test_what_nobody_captures_within_seven_days_is_canceled(sandbox: Sandbox, client: stripe.StripeClient):
-    intent = await pay(client, capture_method="manual")
+@pytest.mark.requirement("PAY-7")
+async def test_what_nobody_captures_in_time_is_canceled(sandbox: Sandbox, client: stripe.StripeClient):
+    intent = await pay(client, capture_method="manual", expand=["latest_charge"])
+    capture_before = intent.latest_charge.payment_method_details.card.capture_before
+    assert capture_before == intent.latest_charge.created + 7 * 86_400
     await sandbox.advance(seconds=7 * 86_400 + 1)
-    expired = await client.v1.payment_intents.retrieve_async(intent.id)
-    assert (expired.status, expired.cancellation_reason) == ("canceled", "automatic")
+    expired = await client.v1.payment_intents.retrieve_async(intent.id, {"expand": ["latest_charge"]})
+    assert (expired.status, expired.cancellation_reason, expired.canceled_at) == ("canceled", "automatic", capture_before)
+    assert (expired.amount_capturable, expired.amount_received) == (0, 0)
+    assert (expired.latest_charge.captured, expired.latest_charge.amount_refunded) == (False, 2500)
     kinds = await sandbox.hooks.kinds(about=intent.id, count=5)
     assert {"charge.expired", "payment_intent.canceled"} <= set(kinds)
+    with pytest.raises(stripe.InvalidRequestError, match="could not be captured"):
+        await client.v1.payment_intents.capture_async(intent.id)
 
 
 async def test_with_asynchronous_capture_the_balance_transaction_comes_later(sandbox: Sandbox, client: stripe.StripeClient):

@@ -73,13 +73,20 @@ CALLS: dict[str, V1] = {
     "dispute answered": lambda v1, ids: v1.disputes.update_async(
         ids["dispute"], {"evidence": {"uncategorized_text": "winning_evidence"}, "submit": True}
     ),
-    "disputes listed": lambda v1, ids: v1.disputes.list_async({"payment_intent": ids["disputed"]}),
+    "disputes listed": lambda v1, ids: v1.disputes.list_async({"payment_intent": ids["disputed"], "created": {"gte": 1}}),
     "customer made": lambda v1, _: v1.customers.create_async({"email": "d@example.org", "metadata": {"donor": "1"}}),
     "customer read": lambda v1, ids: v1.customers.retrieve_async(ids["customer"]),
     "payment method made": lambda v1, _: v1.payment_methods.create_async({"type": "card", "card": {"token": "tok_visa"}}),
     "payment method read": lambda v1, ids: v1.payment_methods.retrieve_async(ids["method"]),
     "balance transaction read": lambda v1, ids: v1.balance_transactions.retrieve_async(ids["transaction"]),
-    "balance transactions listed": lambda v1, ids: v1.balance_transactions.list_async({"source": ids["charge"]}),
+    "balance transactions listed": lambda v1, ids: v1.balance_transactions.list_async(
+        {"source": ids["charge"], "currency": "usd", "type": "charge", "created": {"gte": 1, "lt": 4_000_000_000}}
+    ),
+    "balance transactions of a payout listed": lambda v1, ids: v1.balance_transactions.list_async({"payout": ids["payout"]}),
+    "payout read": lambda v1, ids: v1.payouts.retrieve_async(ids["payout"]),
+    "payouts listed": lambda v1, _: v1.payouts.list_async(
+        {"status": "pending", "arrival_date": {"gte": 1}, "created": {"gte": 1}, "limit": 3}
+    ),
     "balance read": lambda v1, _: v1.balance.retrieve_async(),
     "event read": lambda v1, ids: v1.events.retrieve_async(ids["event"]),
     "events listed": lambda v1, _: v1.events.list_async(
@@ -120,6 +127,7 @@ async def _everything(sandbox: Sandbox, client: stripe.StripeClient) -> Ids:
     disputed = await pay(client)
     refund = await client.v1.refunds.create_async({"payment_intent": paid.id, "amount": 50})
     events = await client.v1.events.list_async({"limit": 1})
+    await pay(client, "pm_card_bypassPending", currency="czk", amount=9000, capture_method="automatic")
     return Ids(
         open=(await create(client)).id,
         changing=(await create(client)).id,
@@ -135,6 +143,7 @@ async def _everything(sandbox: Sandbox, client: stripe.StripeClient) -> Ids:
         dispute=(await sandbox.dispute(payment_intent=disputed.id))["id"],
         customer=(await client.v1.customers.create_async({"name": "D"})).id,
         event=events.data[0].id,
+        payout=(await sandbox.payout("czk"))["id"],
     )
 
 

@@ -50,6 +50,53 @@ async def test_evidence_decides(sandbox: Sandbox, client: stripe.StripeClient, e
     assert (await sandbox.book())[intent.id]["disputed"] == (0 if status == "won" else 2500)
 
 
+@pytest.mark.requirement("PAY-6")
+@pytest.mark.parametrize("inquiry", [True, False])
+async def test_the_first_event_of_a_chargeback_shows_what_it_took_already(
+    sandbox: Sandbox, client: stripe.StripeClient, inquiry: bool
+):
+    opened = await sandbox.dispute(payment_intent=(await pay(client)).id, inquiry=inquiry)
+    await sandbox.hooks.kinds(about=opened["id"], count=1 if inquiry else 2)
+    (event,) = sandbox.hooks.taken(about=opened["id"], kind="charge.dispute.created")
+    taken = event["data"]["object"]["balance_transactions"]
+    shown = [(entry["reporting_category"], entry["net"], entry["status"]) for entry in taken]
+    assert shown == ([] if inquiry else [("dispute", -4000, "available")])
+    assert len(sandbox.hooks.taken(about=opened["id"], kind="charge.dispute.funds_withdrawn")) == len(taken)
+
+
+@pytest.mark.requirement("PAY-6")
+async def test_an_inquiry_that_is_lost_became_a_chargeback_before(sandbox: Sandbox, client: stripe.StripeClient):
+    intent = await pay(client)
+    opened = await sandbox.dispute(payment_intent=intent.id, inquiry=True)
+    lost = await sandbox.ask("POST", f"disputes/{opened['id']}/lose")
+    assert (lost["status"], [entry["net"] for entry in lost["balance_transactions"]]) == ("lost", [-4000])
+    await sandbox.hooks.kinds(about=opened["id"], count=4)
+    (update,) = sandbox.hooks.taken(about=opened["id"], kind="charge.dispute.updated")
+    assert update["data"]["object"]["status"] == "needs_response"
+    assert update["data"]["previous_attributes"]["status"] == "warning_needs_response"
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await client.v1.refunds.create_async({"payment_intent": intent.id})
+    assert refused.value.code == "charge_disputed"
+
+
+@pytest.mark.requirement("PAY-6")
+async def test_a_dispute_that_is_won_brings_back_what_it_took_and_not_its_fee(sandbox: Sandbox, client: stripe.StripeClient):
+    intent = await pay(client)
+    opened = await sandbox.dispute(payment_intent=intent.id, amount=700)
+    won = await sandbox.ask("POST", f"disputes/{opened['id']}/win")
+    moved = [(entry["reporting_category"], entry["amount"], entry["fee"]) for entry in won["balance_transactions"]]
+    assert moved == [("dispute", -700, 1500), ("dispute_reversal", 700, 0)]
+    (told,) = (await sandbox.book())[intent.id]["disputes"]
+    assert told == {"id": opened["id"], "amount": 700, "status": "won", "metadata": {}}
+
+
+async def test_disputes_are_listed_by_charge_and_time(sandbox: Sandbox, client: stripe.StripeClient):
+    opened = await sandbox.dispute(payment_intent=(await pay(client)).id)
+    for bounds, found in (({"lte": opened["created"]}, [opened["id"]]), ({"gt": opened["created"]}, [])):
+        page = await client.v1.disputes.list_async({"charge": opened["charge"], "created": bounds})
+        assert [one.id for one in page.data] == found
+
+
 async def test_a_merchant_may_give_in(client: stripe.StripeClient, sandbox: Sandbox):
     opened = await sandbox.dispute(payment_intent=(await pay(client)).id)
     assert (await client.v1.disputes.close_async(opened["id"])).status == "lost"

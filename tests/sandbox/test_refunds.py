@@ -73,6 +73,50 @@ async def test_a_refund_that_the_bank_sends_back_gives_the_money_back(sandbox: S
     assert (await sandbox.book())[intent.id]["refunded"] == 0
 
 
+@pytest.mark.requirement("PAY-5")
+async def test_a_bank_sends_a_refund_back_when_it_is_told_to_and_only_once(sandbox: Sandbox, client: stripe.StripeClient):
+    intent = await pay(client)
+    made = await refund(client, intent, amount=900)
+    for _ in range(2):
+        failed = await sandbox.ask("POST", f"refunds/{made.id}/fail", failure_reason="declined")
+        assert (failed["status"], failed["failure_reason"]) == ("failed", "declined")
+    kinds = await sandbox.hooks.kinds(about=made.id, count=4)
+    assert sorted(kinds) == ["charge.refund.updated", "refund.created", "refund.failed", "refund.updated"]
+    (update,) = sandbox.hooks.taken(about=made.id, kind="refund.updated")
+    assert update["data"]["previous_attributes"] == {
+        "status": "succeeded",
+        "failure_reason": None,
+        "failure_balance_transaction": None,
+    }
+    moved = (await client.v1.balance_transactions.list_async({"source": made.id})).data
+    assert [(entry.type, entry.reporting_category, entry.net) for entry in moved] == [
+        ("refund_failure", "refund_failure", 900),
+        ("refund", "refund", -900),
+    ]
+    entry = (await sandbox.book())[intent.id]
+    assert (entry["refunded"], [one["status"] for one in entry["refunds"]]) == (0, ["failed"])
+    assert (await refund(client, intent)).amount == 2500
+
+
+@pytest.mark.requirement("PAY-5")
+async def test_a_pending_refund_that_a_bank_sends_back_does_not_succeed_afterwards(
+    sandbox: Sandbox, client: stripe.StripeClient
+):
+    made = await refund(client, await pay(client, "pm_card_pendingRefund"))
+    failed = await sandbox.ask("POST", f"refunds/{made.id}/fail")
+    assert (failed["status"], failed.get("pending_reason")) == ("failed", None)
+    await sandbox.advance(seconds=6)
+    assert (await client.v1.refunds.retrieve_async(made.id)).status == "failed"
+
+
+async def test_refunds_are_listed_by_time(client: stripe.StripeClient):
+    intent = await pay(client)
+    made = await refund(client, intent, amount=100)
+    for bounds, found in (({"gte": made.created}, [made.id]), ({"gt": made.created}, []), ({"lt": made.created}, [])):
+        page = await client.v1.refunds.list_async({"payment_intent": intent.id, "created": bounds})
+        assert [one.id for one in page.data] == found
+
+
 async def test_a_pending_refund_succeeds_later(sandbox: Sandbox, client: stripe.StripeClient):
     made = await refund(client, await pay(client, "pm_card_pendingRefund"))
     assert made.status == "pending"

@@ -43,6 +43,8 @@ async def test_what_the_api_answers_has_stripes_fields(sandbox: Sandbox, client:
     intent = await pay(client, customer=customer.id, capture_method="automatic", expand=expand)
     refund = await client.v1.refunds.create_async({"payment_intent": intent.id, "amount": 100})
     dispute = await sandbox.dispute(payment_intent=(await pay(client)).id)
+    await pay(client, "pm_card_bypassPending", currency="ron", capture_method="automatic")
+    payout = await sandbox.payout("ron")
     found = {
         "payment_intent": intent.to_dict(),
         "charge": intent.latest_charge.to_dict(),
@@ -51,6 +53,7 @@ async def test_what_the_api_answers_has_stripes_fields(sandbox: Sandbox, client:
         "customer": customer.to_dict(),
         "refund": refund.to_dict(),
         "dispute": dispute,
+        "payout": (await client.v1.payouts.retrieve_async(payout["id"])).to_dict(),
         "balance": (await client.v1.balance.retrieve_async()).to_dict(),
     }
     assert {kind: list(missing(of(kind), ours)) for kind, ours in found.items()} == {kind: [] for kind in found}

@@ -85,7 +85,8 @@ async def test_one_fact_is_announced_by_two_events(sandbox: Sandbox, client: str
 
 
 async def test_events_arrive_in_the_reverse_order(sandbox: Sandbox, client: stripe.StripeClient):
-    await sandbox.webhook_fault("reorder", times=3)
+    types = ["payment_intent.created", "charge.succeeded", "payment_intent.succeeded"]
+    await sandbox.webhook_fault("reorder", types=types, times=3)
     intent = await pay(client)
     kinds = await sandbox.hooks.kinds(about=intent.id, count=3)
     assert kinds[:3] == ["payment_intent.succeeded", "charge.succeeded", "payment_intent.created"]

@@ -94,6 +94,22 @@ class Sandbox:
     async def dispute(self, *, payment_intent: str, **more: Any) -> dict[str, Any]:
         return dict(await self.ask("POST", "disputes", payment_intent=payment_intent, **more))
 
+    async def payout(self, currency: str, **more: Any) -> dict[str, Any]:
+        """All that is available in the currency, unless an amount says less."""
+        return dict(await self.ask("POST", "payouts", currency=currency, **more))
+
+    async def settlement(self, **narrowed: str) -> str:
+        """The itemised report, of a `payout` or from `start` until before `end`."""
+        async with self.control.get("/sandbox/settlement.csv", params=narrowed) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.text()
+
+    async def refusal(self, path: str, **members: Any) -> str:
+        """What the control says to what it does not do."""
+        async with self.control.post(f"/sandbox/{path}", json=members) as answer:
+            assert answer.status == 400, await answer.text()
+            return str((await answer.json())["error"]["message"])
+
     async def kill(self) -> None:
         """SIGKILL."""
         await self.process.kill()

@@ -1,4 +1,4 @@
-"""What follows a charge: balance transactions, refunds, disputes."""
+"""What follows a charge: balance transactions, refunds, disputes, payouts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sandbox.stripe import ids
-from sandbox.stripe.money import Fee
+from sandbox.stripe.money import Fee, Worth
 
 EVIDENCE = (
     "access_activity_log", "billing_address", "cancellation_policy", "cancellation_policy_disclosure",
@@ -17,31 +17,45 @@ EVIDENCE = (
     "shipping_documentation", "shipping_tracking_number", "uncategorized_file", "uncategorized_text",
 )  # fmt: skip
 _ANSWER_WITHIN_S = 9 * 86_400
+# Types of balance transactions that reports group under another name; an adjustment's depends on what it adjusts.
+_CATEGORIES = {"payout_failure": "payout_reversal", "stripe_fee": "fee"}
+_DESCRIPTIONS = {"refund": "REFUND FOR CHARGE", "refund_failure": "REFUND FAILURE"}
 
 
 def balance_transaction(
-    source: Mapping[str, Any], *, kind: str, amount: int, fee: Fee | None, now: int, available_on: int
+    source: Mapping[str, Any],
+    worth: Worth,
+    *,
+    kind: str,
+    category: str | None,
+    fee: Fee | None,
+    now: int,
+    available_on: int,
 ) -> dict[str, Any]:
-    """`amount` and what it leaves after `fee`, positive towards the merchant."""
+    """`worth` and what it leaves after `fee`, positive towards the merchant."""
     cost = fee.amount if fee else 0
     return {
         "id": ids.new_id("balance_transaction"),
         "object": "balance_transaction",
-        "amount": amount,
+        "amount": worth.amount,
         "available_on": available_on,
         "balance_type": "payments",
         "created": now,
-        "currency": source["currency"],
-        "description": source.get("description"),
-        "exchange_rate": None,
+        "currency": worth.currency,
+        "description": _DESCRIPTIONS.get(kind, source.get("description")),
+        "exchange_rate": worth.exchange_rate,
         "fee": cost,
-        "fee_details": [_fee(fee, source["currency"])] if fee else [],
-        "net": amount - cost,
-        "reporting_category": {"adjustment": "dispute", "refund_failure": "refund_failure"}.get(kind, kind),
+        "fee_details": [_fee(fee, worth.currency)] if fee else [],
+        "net": worth.amount - cost,
+        "reporting_category": category or _CATEGORIES.get(kind, kind),
         "source": source["id"],
-        "status": "pending",
+        "status": status_on(available_on, now=now),
         "type": kind,
     }
+
+
+def status_on(available_on: int, *, now: int) -> str:
+    return "available" if available_on <= now else "pending"
 
 
 def _fee(fee: Fee, currency: str) -> dict[str, Any]:
@@ -124,4 +138,37 @@ def _disputed_card(charge: Mapping[str, Any], *, reason: str, inquiry: bool) -> 
             "network_reason_code": "13.1" if reason == "product_not_received" else "10.4",
         },
         "type": "card",
+    }
+
+
+def payout(*, amount: int, currency: str, automatic: bool, now: int, arrival_date: int) -> dict[str, Any]:
+    """A pending one; what an automatic one contains is known from its beginning."""
+    return {
+        "id": ids.new_id("payout"),
+        "object": "payout",
+        "amount": amount,
+        "application_fee": None,
+        "application_fee_amount": None,
+        "arrival_date": arrival_date,
+        "automatic": automatic,
+        "balance_transaction": None,
+        "created": now,
+        "currency": currency,
+        "description": "STRIPE PAYOUT" if automatic else None,
+        "destination": "ba_1Sandbox",
+        "failure_balance_transaction": None,
+        "failure_code": None,
+        "failure_message": None,
+        "livemode": False,
+        "metadata": {},
+        "method": "standard",
+        "original_payout": None,
+        "payout_method": None,
+        "reconciliation_status": "completed" if automatic else "not_applicable",
+        "reversed_by": None,
+        "source_type": "card",
+        "statement_descriptor": None,
+        "status": "pending",
+        "trace_id": {"status": "pending", "value": None},
+        "type": "bank_account",
     }
