@@ -18,7 +18,7 @@ import structlog
 from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refused, Seen, Unproven
 from payment_svc.domain.facts import Fact, IntentSeen, ReturnsListed
 from payment_svc.domain.payments import Attempt, Payment
-from payment_svc.provider.shapes import dispute_seen, intent_seen, refund_seen
+from payment_svc.provider.shapes import dispute_seen, intent_seen, is_release, refund_seen
 
 # Waits before repetitions under the same idempotency key. They are ours and not the SDK's, which remembers the last failure
 # only: a lost answer followed by a refused connection is unproven, not unreached.
@@ -90,15 +90,17 @@ class Stripe:
     async def list_returns(self, provider_id: str) -> Answer:
         """Reads every refund and dispute of the intent."""
         params: Any = {"payment_intent": provider_id, "limit": _PAGE_MAX}
+        with_movements: Any = {**params, "expand": ["data.balance_transaction"]}
         try:
             disputes = await self._disputes.list_async(params)
-            refunds = await self._refunds.list_async(params)
+            refunds = await self._refunds.list_async(with_movements)
+            given_back = [shown.to_dict() async for shown in refunds.auto_paging_iter()]
             # Of two readings the earlier second holds for both.
             second = _second_in(disputes.last_response.headers if disputes.last_response else {}, {})
             return Seen(
                 ReturnsListed(
                     second,
-                    tuple([refund_seen(shown.to_dict(), second=second) async for shown in refunds.auto_paging_iter()]),
+                    tuple([refund_seen(shown, second=second) for shown in given_back if not is_release(shown)]),
                     tuple([dispute_seen(shown.to_dict(), second=second) async for shown in disputes.auto_paging_iter()]),
                 )
             )

@@ -38,8 +38,20 @@ def charge_seen(shown: Mapping[str, Any], *, second: int) -> ChargeSeen:
         captured=int(shown.get("amount_captured") or 0),
         code=_code(_failure_of(shown)) if shown["status"] == "failed" else "",
         second=second_from(shown["created"]),
-        said=ReturnsSaid(second, int(shown.get("amount_refunded") or 0), bool(shown.get("disputed"))),
+        said=ReturnsSaid(second, _given_back(shown), bool(shown.get("disputed"))),
     )
+
+
+def _given_back(charge: Mapping[str, Any]) -> int:
+    """What went back of the money that was taken. Stripe counts what a capture left of the authorisation as refunded too."""
+    released = int(charge["amount"]) - int(charge.get("amount_captured") or 0)
+    return max(int(charge.get("amount_refunded") or 0) - released, 0)
+
+
+def is_release(refund: Mapping[str, Any]) -> bool:
+    """Whether a refund, shown with its balance transaction, is only what a capture left of the authorisation."""
+    moved = refund.get("balance_transaction")
+    return isinstance(moved, Mapping) and moved.get("reporting_category") == "partial_capture_reversal"
 
 
 def refund_seen(shown: Mapping[str, Any], *, second: int) -> RefundSeen:  # noqa: ARG001 - its status moves one way only

@@ -16,8 +16,9 @@ from payment_svc.domain.payments import IntentStatus, Payment
 from payment_svc.provider import Stripe, calls, open_stripe
 from payment_svc.provider.calls import _outcome_of
 from payment_svc.provider.shapes import intent_seen
+from tests.sandbox.payments import pay
 from tests.support.mesh import free_ports
-from tests.support.sandbox import Sandbox
+from tests.support.sandbox import Sandbox, closing
 from tests.support.stripe_mock import NO_STRIPE_MOCK, STRIPE_MOCK, running_stripe_mock
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -95,6 +96,32 @@ async def test_an_intent_that_ended_otherwise_is_shown_beside_the_refusal(agains
     assert answer.code == "payment_intent_unexpected_state"
     assert answer.intent is not None
     assert answer.intent.progress.status is IntentStatus.CANCELED
+
+
+@pytest.mark.requirement("PAY-5", "PAY-7")
+async def test_what_a_capture_leaves_of_an_authorisation_is_no_refund(against_sandbox: Stripe, sandbox: Sandbox) -> None:
+    async with closing(sandbox.client()) as client:
+        held = await pay(client, capture_method="manual")
+        taken = await client.v1.payment_intents.capture_async(held.id, {"amount_to_capture": 2000})
+        refund = await client.v1.refunds.create_async({"payment_intent": held.id, "amount": 300})
+        assert len((await client.v1.refunds.list_async({"charge": taken.latest_charge})).data) == 2
+    listed, seen = await against_sandbox.list_returns(held.id), await against_sandbox.get_intent(held.id)
+    assert isinstance(listed, Seen)
+    assert isinstance(seen, Seen)
+    assert [found.refund_id for found in listed.fact.refunds] == [refund.id]
+    assert (seen.fact.captured, seen.fact.charge.said.refunded) == (2000, 300)
+
+
+@pytest.mark.requirement("PAY-7")
+async def test_an_authorisation_that_was_let_go_is_no_refund(against_sandbox: Stripe, sandbox: Sandbox) -> None:
+    async with closing(sandbox.client()) as client:
+        held = await pay(client, capture_method="manual")
+        before = await against_sandbox.get_intent(held.id)
+        await client.v1.payment_intents.cancel_async(held.id)
+    after = await against_sandbox.get_intent(held.id)
+    assert isinstance(before, Seen)
+    assert isinstance(after, Seen)
+    assert (before.fact.charge.said.refunded, after.fact.charge.said.refunded) == (0, 0)
 
 
 @pytest.mark.requirement("PAY-3")
