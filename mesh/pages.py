@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import datetime
 import hashlib
 import hmac
+from dataclasses import dataclass
 from uuid import UUID
 
 from giving.common.v1.page_pb2 import PageCursor
@@ -18,6 +20,18 @@ SIZE_MAX = 100
 FIRST = UUID(int=0)
 LAST = UUID(int=2**128 - 1)
 _MAC_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """The place of an item in a list that is ordered by time; its name decides between items of the same time."""
+
+    time: datetime.datetime
+    name: str
+
+
+EARLIEST = Position(datetime.datetime(1, 1, 1, tzinfo=datetime.UTC), "")
+LATEST = Position(datetime.datetime(9999, 12, 31, tzinfo=datetime.UTC), "")
 
 
 def page_size(asked: int) -> int:
@@ -35,8 +49,13 @@ class PageTokens:
         """A token for the page after `last_id` of the list, whose name includes its filter."""
         cursor = PageCursor(filter_digest=_digest(list_name))
         cursor.shards.add(shard=0, last_id=last_id.bytes)
-        body = cursor.SerializeToString()
-        return _encoded(body + self._mac(body))
+        return self._signed(cursor)
+
+    def make_at(self, last: Position, *, list_name: str) -> str:
+        """The same of a list that is ordered by time."""
+        cursor = PageCursor(filter_digest=_digest(list_name))
+        cursor.shards.add(shard=0, last_time=last.time, last_name=last.name)
+        return self._signed(cursor)
 
     def read(self, token: str, *, list_name: str, start: UUID) -> UUID:
         """The id after which the page begins; `start` for an empty token.
@@ -44,8 +63,24 @@ class PageTokens:
         Raises:
             PageTokenInvalid: it was not made here, or for another list.
         """
+        return UUID(bytes=self._proven(token, list_name).shards[0].last_id) if token else start
+
+    def read_at(self, token: str, *, list_name: str, start: Position) -> Position:
+        """The position after which the page of a list begins that is ordered by time; `start` for an empty token.
+
+        Raises:
+            PageTokenInvalid: it was not made here, or for another list.
+        """
         if not token:
             return start
+        shard = self._proven(token, list_name).shards[0]
+        return Position(shard.last_time.ToDatetime(tzinfo=datetime.UTC), shard.last_name)
+
+    def _signed(self, cursor: PageCursor) -> str:
+        body = cursor.SerializeToString()
+        return _encoded(body + self._mac(body))
+
+    def _proven(self, token: str, list_name: str) -> PageCursor:
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
             if _encoded(raw) != token:
@@ -58,7 +93,7 @@ class PageTokens:
             raise PageTokenInvalid("the page token cannot be read") from error
         if cursor.filter_digest != _digest(list_name):
             raise PageTokenInvalid("the page token belongs to another list")
-        return UUID(bytes=cursor.shards[0].last_id)
+        return cursor
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.new(self._key, body, hashlib.sha256).digest()[:_MAC_BYTES]

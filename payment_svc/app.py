@@ -29,16 +29,20 @@ from mesh.tasks import background
 from payment_svc.api import LedgerApi, PaymentApi, PaymentOperationsApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
-from payment_svc.provider import Stripe, WebhookReader, open_stripe
+from payment_svc.poller import Poller
+from payment_svc.provider import EVENT_TYPES, Stripe, WebhookReader, open_stripe
 from payment_svc.reconciler import Reconciler
 from payment_svc.service.changes import Changes, Desk
+from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.ledger import Ledger
 from payment_svc.service.moves import Moves
 from payment_svc.service.open_payments import OpenPayments
 from payment_svc.service.payments import Payments
 from payment_svc.service.waiting import Waits
 from payment_svc.service.webhooks import Webhooks
+from payment_svc.store.checkpoints import Checkpoints
 from payment_svc.store.commands import CommandStore
+from payment_svc.store.inbound_events import InboundEvents
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore
@@ -90,22 +94,39 @@ class _Books:
         relay = parts.relay(settings)
         postings = LedgerStore(database, queries)
         payments = PaymentStore(database, queries)
-        inbox = Inbox(queries, Seal(key_from(settings.data_key.get_secret_value())))
+        seal = Seal(key_from(settings.data_key.get_secret_value()))
+        inbox = Inbox(queries, seal)
         changes = Changes(
             payments=payments, postings=postings, waiting=inbox, log=EventLog(parts.event_queries), clock=clock
         )
         desk = Desk(database, payments, changes, clock, relay.wake)
         self.ledger = Ledger(database=database, book=postings)
         self.reconciler = Reconciler(desk, provider=provider, lease_s=settings.asking_lease_s)
-        self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox)
+        self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox, types=EVENT_TYPES)
         waits, fences = Waits(desk, asking=self.reconciler), CommandStore(queries)
+        self.inbound = InboundOperations(
+            desk,
+            webhooks=self.webhooks,
+            inbox=inbox,
+            events=InboundEvents(database, queries, seal),
+            commands=fences,
+            tokens=parts.tokens,
+        )
+        poller = Poller(
+            provider=provider,
+            taking=self.webhooks,
+            checkpoints=Checkpoints(database, queries),
+            clock=clock,
+            period_s=settings.stripe_poll_s,
+        )
         self.payments = Payments(desk, waits=waits, tokens=parts.tokens)
         self.moves = Moves(desk, fences=fences, waits=waits)
         self.open_payments = OpenPayments(desk, fences=fences, waits=waits, tokens=parts.tokens)
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
-        self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run)
+        polling = [poller.run] if settings.stripe_poll_s else []
+        self.loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run, self.inbound.run, *polling)
         self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -115,5 +136,5 @@ class _Books:
             PaymentApi(self.payments, self.moves, self.webhooks), server
         )
         payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
-            PaymentOperationsApi(open_payments=self.open_payments), server
+            PaymentOperationsApi(inbound=self.inbound, open_payments=self.open_payments), server
         )

@@ -24,6 +24,9 @@ class Settings(ServiceSettings):
     asking_lease_s: float = Field(
         10.0, gt=0, le=300, description="seconds after which a payment is taken over from a process that died while asking"
     )
+    stripe_poll_s: float = Field(
+        60.0, ge=0, le=3600, description="seconds between two walks through events that were never delivered; 0: none"
+    )
     stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1, description="whsec_…, separated by commas: while secrets are rotated two are valid"
     )

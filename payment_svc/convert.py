@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 from uuid import UUID
 
 from giving.common.v1.event_pb2 import Event
 from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1.event_pb2 import DonationChange as DonationChangeMessage
-from giving.payment.v1 import event_pb2, payment_pb2
+from giving.payment.v1 import event_pb2, payment_operations_service_pb2, payment_pb2
 from giving.payment.v1 import ledger_service_pb2 as messages
 from giving.payment.v1.payment_operations_service_pb2 import ListOpenPaymentsResponse
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -16,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mesh.errors import InvalidArgument
 from mesh.events.consumer import day_of
 from mesh.money import Money
+from payment_svc.domain.inbound import StoredEvent
 from payment_svc.domain.ledger import DonationChange, Entry, PostingKind, Verification, Violation
 from payment_svc.domain.payments import Attempt, Dispute, Payment
 from payment_svc.ledger import BIGINT_MAX, BIGINT_MIN
@@ -53,6 +55,15 @@ def time_from(message: Timestamp, *, field: str) -> datetime.datetime:
         return message.ToDatetime(tzinfo=datetime.UTC)
     except (ValueError, OverflowError) as error:
         raise InvalidArgument.of(field, "is no time between the years 1 and 9999") from error
+
+
+def optional_time(message: Any, field: str) -> datetime.datetime | None:
+    """The time in a field of a message; None where it is not set.
+
+    Raises:
+        InvalidArgument: no calendar has it.
+    """
+    return time_from(getattr(message, field), field=field) if message.HasField(field) else None
 
 
 def optional_id(text: str) -> UUID | None:
@@ -183,3 +194,21 @@ def payment_changed(payment: Payment, *, before: Payment) -> event_pb2.PaymentCh
 
 def _tally(payment: Payment) -> event_pb2.PaymentTally:
     return event_pb2.PaymentTally(captured=payment.captured, refunded=payment.refunded, disputed=payment.disputed)
+
+
+def provider_event_message(event: StoredEvent) -> payment_operations_service_pb2.ProviderEvent:
+    return payment_operations_service_pb2.ProviderEvent(
+        event_id=event.event_id,
+        type=event.type,
+        state=payment_operations_service_pb2.ProviderEvent.State.ValueType(event.place.state),
+        reason=event.place.reason,
+        create_time=_timestamp(event.create_time),
+        provider_time=_timestamp(event.provider_time),
+        attempts=event.attempts,
+        next_attempt_time=_timestamp(event.place.next_attempt_time),
+        intent_id=event.intent_id,
+        polled=event.polled,
+        operator_reason=event.operator_reason,
+        actor=event.actor,
+        update_time=_timestamp(event.update_time),
+    )

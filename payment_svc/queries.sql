@@ -233,24 +233,98 @@ RETURNING p.id;
 UPDATE attempt SET calls = calls + 1, last_call_time = $3 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_provider_event
--- Stores a verified webhook, each id once for ever. No row: it came before.
-INSERT INTO provider_event (event_id, type, intent_id, state, reason, next_attempt_time, body, signature, provider_time,
-                            create_time, update_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)
+-- Stores a webhook that was verified or asked for, each id once for ever. No row: it came before.
+INSERT INTO provider_event (event_id, type, intent_id, state, reason, next_attempt_time, body, signature, polled,
+                            provider_time, create_time, update_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
 ON CONFLICT (event_id) DO NOTHING
 RETURNING event_id;
 
 -- name: settle_provider_event
--- Says where a stored webhook stands.
+-- Says where a stored webhook stands after so many looks.
 UPDATE provider_event
-SET state = $2, reason = $3, next_attempt_time = $4, attempts = attempts + 1, update_time = $5
+SET state = $2, reason = $3, next_attempt_time = $4, attempts = $5, update_time = $6
 WHERE event_id = $1;
 
 -- name: parked_provider_event
 -- One parked webhook that is due, locked until its change is committed.
-SELECT event_id, body, attempts, create_time
+SELECT event_id, type, body, attempts, create_time
 FROM provider_event WHERE state = 2 AND next_attempt_time <= $1
 ORDER BY next_attempt_time LIMIT 1 FOR UPDATE SKIP LOCKED;
+
+-- name: unapplied_provider_event
+-- A webhook in one of some states, which are others than applied, locked until its change is committed.
+SELECT event_id, type, body, attempts, create_time
+FROM provider_event WHERE event_id = $1 AND state = ANY ($2) FOR UPDATE;
+
+-- name: known_provider_events
+-- Which of these came before.
+SELECT event_id FROM provider_event WHERE event_id = ANY ($1);
+
+-- name: provider_event
+-- One webhook with its sealed body.
+SELECT event_id, type, intent_id, state, reason, attempts, next_attempt_time, polled, operator_reason, actor, provider_time,
+       create_time, update_time, body
+FROM provider_event WHERE event_id = $1;
+
+-- name: provider_event_for_update
+-- One webhook, locked until its change is committed.
+SELECT event_id, type, intent_id, state, reason, attempts, next_attempt_time, polled, operator_reason, actor, provider_time,
+       create_time, update_time
+FROM provider_event WHERE event_id = $1 FOR UPDATE;
+
+-- name: provider_events_named
+-- Webhooks by id, oldest first.
+SELECT event_id, type, intent_id, state, reason, attempts, next_attempt_time, polled, operator_reason, actor, provider_time,
+       create_time, update_time
+FROM provider_event WHERE event_id = ANY ($1) ORDER BY create_time, event_id;
+
+-- name: provider_events_of_command
+-- Webhooks that an operator's command was about, oldest first.
+SELECT event_id, type, intent_id, state, reason, attempts, next_attempt_time, polled, operator_reason, actor, provider_time,
+       create_time, update_time
+FROM provider_event WHERE request_key = $1 ORDER BY create_time, event_id;
+
+-- name: waiting_provider_events
+-- What is parked or quarantined, of a type or any, that came in a time, oldest first.
+SELECT event_id, type, intent_id, state, reason, attempts, next_attempt_time, polled, operator_reason, actor, provider_time,
+       create_time, update_time
+FROM provider_event
+WHERE state <> 1 AND state IN (2, 3) AND ($1 = '' OR type = $1)
+  AND ($2::timestamptz IS NULL OR create_time >= $2) AND ($3::timestamptz IS NULL OR create_time < $3)
+ORDER BY create_time, event_id LIMIT $4;
+
+-- name: provider_events_page
+-- A page of webhooks, in one state or any (0), newest first, before a position.
+SELECT event_id, type, intent_id, state, reason, attempts, next_attempt_time, polled, operator_reason, actor, provider_time,
+       create_time, update_time
+FROM provider_event
+WHERE (create_time, event_id) < ($1, $2) AND ($3::smallint = 0 OR state = $3)
+ORDER BY create_time DESC, event_id DESC LIMIT $4;
+
+-- name: unapplied_provider_events_page
+-- The same in a state other than applied, which is rare: it has an index of its own.
+SELECT event_id, type, intent_id, state, reason, attempts, next_attempt_time, polled, operator_reason, actor, provider_time,
+       create_time, update_time
+FROM provider_event
+WHERE (create_time, event_id) < ($1, $2) AND state <> 1 AND state = $3
+ORDER BY create_time DESC, event_id DESC LIMIT $4;
+
+-- name: count_waiting_provider_events
+-- How many webhooks are parked, and how many quarantined.
+SELECT count(*) FILTER (WHERE state = 2) AS parked, count(*) FILTER (WHERE state = 3) AS quarantined
+FROM provider_event WHERE state <> 1;
+
+-- name: stamp_provider_events
+-- Says that an operator's command is about these; what is applied stays as it is.
+UPDATE provider_event SET operator_reason = $2, actor = $3, request_key = $4, update_time = $5
+WHERE event_id = ANY ($1) AND state <> 1;
+
+-- name: skip_provider_event
+-- Gives a webhook up.
+UPDATE provider_event
+SET state = 4, reason = '', next_attempt_time = NULL, operator_reason = $2, actor = $3, request_key = $4, update_time = $5
+WHERE event_id = $1;
 
 -- name: hasten_parked
 -- What waited for an intent that is known now is due at once, but for what is being looked at this moment.
@@ -267,3 +341,24 @@ RETURNING request_digest;
 -- name: command_digest
 -- The digest of a command that was given before.
 SELECT request_digest FROM command WHERE charity_id = $1 AND request_key = $2;
+
+-- name: claim_checkpoint
+-- Takes a list that is due for one round of a walk. No row: it is not due, or somebody else holds it.
+UPDATE checkpoint SET holder = $2, leased_until = $4
+WHERE name = $1 AND (next_time IS NULL OR next_time <= $3) AND (leased_until IS NULL OR leased_until <= $3)
+RETURNING position, cursor, target;
+
+-- name: prolong_checkpoint
+-- Keeps a list for whoever holds it.
+UPDATE checkpoint SET leased_until = $3 WHERE name = $1 AND holder = $2;
+
+-- name: store_checkpoint
+-- Says how far the list has been walked and when it is due next, and lets go of it. Only its holder may.
+UPDATE checkpoint
+SET position = $3, cursor = $4, target = $5, next_time = $6, update_time = $7, holder = '', leased_until = NULL
+WHERE name = $1 AND holder = $2
+RETURNING name;
+
+-- name: oldest_payment_time
+-- When the oldest payment was recorded: ids grow with time.
+SELECT create_time FROM payment ORDER BY id LIMIT 1;

@@ -33,3 +33,11 @@ class PaymentAbandoned(Refusal):
 
 class WebhookUnverified(Refusal):
     reason = error_pb2.ERROR_REASON_WEBHOOK_UNVERIFIED
+
+
+class ProviderEventNotFound(Refusal):
+    reason = error_pb2.ERROR_REASON_PROVIDER_EVENT_NOT_FOUND
+
+
+class ProviderEventStateConflict(Refusal):
+    reason = error_pb2.ERROR_REASON_PROVIDER_EVENT_STATE_CONFLICT

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from payment_svc.provider import EVENT_TYPES
 from sandbox.stripe import cards, control, faults
 
 ROOT = Path(__file__).parents[1]
 FAILURES = (ROOT / "docs/failures.md").read_text()
 SANDBOX = (ROOT / "docs/sandbox.md").read_text()
+WEBHOOKS = (ROOT / "docs/webhooks.md").read_text()
 TEXTS = (ROOT / "gateway/web/page/texts.js").read_text()
 WORDS = dict(re.findall(r'^  (\w+): "(.*)",$', TEXTS.split("const DECLINES = {")[1].split("};")[0], flags=re.MULTILINE))
 SAME_CARD = re.findall(r'"(\w+)"', TEXTS.split("const SAME_CARD = new Set([")[1].split("]);")[0])
@@ -62,3 +64,20 @@ def test_every_switch_of_the_sandbox_is_in_its_document() -> None:
 @pytest.mark.parametrize("fault", [*faults.API_FAULTS, *faults.WEBHOOK_FAULTS])
 def test_every_fault_of_the_sandbox_is_in_its_document(fault: str) -> None:
     assert re.search(rf"^\| (`\w+`, )*`{fault}`[, |]", SANDBOX, flags=re.MULTILINE)
+
+
+@pytest.mark.requirement("HKI-4")
+def test_the_types_of_events_that_stripe_is_asked_for_are_in_the_document() -> None:
+    listed = [
+        name for types, _ in rows(WEBHOOKS, "What Stripe is asked to send") for name in re.findall(r"`([\w.]+)`", types)
+    ]
+    assert sorted(listed) == sorted(EVENT_TYPES)
+
+
+@pytest.mark.requirement("HKI-4")
+def test_whatever_the_sandbox_announces_about_money_is_asked_for() -> None:
+    """`charge.refund.updated` is an older name for `refund.updated`, which comes beside it."""
+    sources = "".join(path.read_text() for path in (ROOT / "sandbox/stripe").glob("*.py"))
+    announced = set(re.findall(r'"((?:payment_intent|charge|refund)\.[\w.]+)"', sources)) - {"charge.refund.updated"}
+    assert announced
+    assert announced <= set(EVENT_TYPES)

@@ -10,6 +10,8 @@ from giving.payment.v1 import payment_operations_service_pb2_grpc
 
 from mesh.rpc.call import mark_replayed
 from payment_svc import convert
+from payment_svc.domain.inbound import EventState
+from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.open_payments import OpenPayments
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -18,8 +20,42 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer):
     """PaymentOperationsService, as far as it is built."""
 
-    def __init__(self, *, open_payments: OpenPayments) -> None:
+    def __init__(self, *, inbound: InboundOperations, open_payments: OpenPayments) -> None:
+        self._inbound = inbound
         self._open_payments = open_payments
+
+    async def ListProviderEvents(
+        self, request: messages.ListProviderEventsRequest, context: Context
+    ) -> messages.ListProviderEventsResponse:
+        events, token = await self._inbound.list_provider_events(request)
+        return messages.ListProviderEventsResponse(
+            events=[convert.provider_event_message(event) for event in events], next_page_token=token
+        )
+
+    async def GetProviderEvent(
+        self, request: messages.GetProviderEventRequest, context: Context
+    ) -> messages.GetProviderEventResponse:
+        event, body = await self._inbound.get_provider_event(request.event_id)
+        return messages.GetProviderEventResponse(event=convert.provider_event_message(event), body=body)
+
+    async def ReplayProviderEvents(
+        self, request: messages.ReplayProviderEventsRequest, context: Context
+    ) -> messages.ReplayProviderEventsResponse:
+        replay = await self._inbound.replay_provider_events(request)
+        mark_replayed(replayed=replay.replayed)
+        return messages.ReplayProviderEventsResponse(
+            matched=len(replay.events),
+            applied=sum(event.place.state is EventState.APPLIED for event in replay.events),
+            events=[convert.provider_event_message(event) for event in replay.events],
+            more=replay.more,
+        )
+
+    async def SkipProviderEvent(
+        self, request: messages.SkipProviderEventRequest, context: Context
+    ) -> messages.SkipProviderEventResponse:
+        event, replayed = await self._inbound.skip_provider_event(request)
+        mark_replayed(replayed=replayed)
+        return messages.SkipProviderEventResponse(event=convert.provider_event_message(event))
 
     async def ListOpenPayments(
         self, request: messages.ListOpenPaymentsRequest, context: Context

@@ -26,6 +26,31 @@ class ProviderEvent:
     flaw: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ListedEvent:
+    """An event as the provider lists it; `body` is what it would have delivered."""
+
+    event_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of the provider's list of events, newest first; `time` by its own clock."""
+
+    events: tuple[ListedEvent, ...]
+    more: bool
+    time: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NotListed:
+    """The provider showed no page. `cursor_lost`: it does not know the event any more after which the page begins."""
+
+    why: str
+    cursor_lost: bool = False
+
+
 class WebhookRefused(Exception):  # noqa: N818 - named for the fact
     """Nothing proves that it is the provider's; why is nobody's business."""
 
@@ -46,6 +71,23 @@ class Place:
     state: EventState
     reason: str = ""
     next_attempt_time: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A webhook as it is kept. `polled`: it came because we asked. `actor`: the operator who decided about it last."""
+
+    event_id: str
+    type: str
+    intent_id: str
+    place: Place
+    attempts: int
+    polled: bool
+    operator_reason: str
+    actor: str
+    provider_time: datetime.datetime
+    create_time: datetime.datetime
+    update_time: datetime.datetime
 
 
 APPLIED = Place(EventState.APPLIED)

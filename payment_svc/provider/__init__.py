@@ -5,6 +5,6 @@ failure and a lost answer are never the same.
 """
 
 from payment_svc.provider.calls import Stripe, open_stripe
-from payment_svc.provider.webhooks import WebhookReader
+from payment_svc.provider.webhooks import EVENT_TYPES, WebhookReader
 
-__all__ = ["Stripe", "WebhookReader", "open_stripe"]
+__all__ = ["EVENT_TYPES", "Stripe", "WebhookReader", "open_stripe"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import email.utils
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -17,8 +19,9 @@ import structlog
 
 from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refused, Seen, Unproven
 from payment_svc.domain.facts import Fact, IntentSeen, ReturnsListed
+from payment_svc.domain.inbound import EventPage, ListedEvent, NotListed
 from payment_svc.domain.payments import Attempt, Payment
-from payment_svc.provider.shapes import dispute_seen, intent_seen, is_release, refund_seen
+from payment_svc.provider.shapes import dispute_seen, intent_seen, is_release, named, refund_seen
 
 # Waits before repetitions under the same idempotency key. They are ours and not the SDK's, which remembers the last failure
 # only: a lost answer followed by a refused connection is unproven, not unreached.
@@ -34,6 +37,7 @@ class Stripe:
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
         self._disputes = client.v1.disputes
+        self._events = client.v1.events
 
     async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
         """Makes the intent, unconfirmed. A repeat with the same attempt gives the same intent, within a day."""
@@ -120,6 +124,22 @@ class Stripe:
         found = [intent_seen(intent, second=_second_of(page, intent)) for intent in shown]
         return Seen(found[0]) if found else Absent()
 
+    async def list_events(self, *, since: datetime.datetime, after: str) -> EventPage | NotListed:
+        """Events that an endpoint has not taken (yet), of the last 30 days and made at `since` or later, newest first.
+
+        `after`: the event with which the page before ended; empty: the newest.
+        """
+        params: Any = {"delivery_success": False, "created": {"gte": int(since.timestamp())}, "limit": _PAGE_MAX}
+        if after:
+            params["starting_after"] = after
+        try:
+            return _event_page(await self._events.list_async(params))
+        except stripe.InvalidRequestError as error:
+            # Stripe forgets events after 30 days, and then knows no page that begins after one of them.
+            return NotListed(type(error).__name__, cursor_lost=bool(after))
+        except Exception as error:  # noqa: BLE001 - whatever broke, no page was shown
+            return NotListed(type(error).__name__)
+
 
 Read = Callable[..., Fact]
 
@@ -166,6 +186,14 @@ async def open_stripe(*, api_key: str, api_base: str, request_s: float) -> Async
         yield Stripe(client)
     finally:
         await http_client.close_async()  # type: ignore[no-untyped-call]
+
+
+def _event_page(answer: Any) -> EventPage:
+    """The events as they were sent: objects of the SDK would give their numbers and texts other types."""
+    page: Any = json.loads(answer.last_response.body)
+    events = tuple(ListedEvent(named(event["id"]), json.dumps(event).encode()) for event in page["data"])
+    shown_at = datetime.datetime.fromtimestamp(_second_of(answer, {}), datetime.UTC)
+    return EventPage(events, more=bool(page["has_more"] and events), time=shown_at)
 
 
 def _key_of(call: Attempt) -> str:

@@ -24,6 +24,31 @@ from payment_svc.provider.shapes import (
     second_from,
 )
 
+# What Stripe is asked to send. Others are taken, kept and have no effect.
+EVENT_TYPES = (
+    "payment_intent.amount_capturable_updated",
+    "payment_intent.canceled",
+    "payment_intent.created",
+    "payment_intent.payment_failed",
+    "payment_intent.processing",
+    "payment_intent.requires_action",
+    "payment_intent.succeeded",
+    "charge.captured",
+    "charge.expired",
+    "charge.failed",
+    "charge.pending",
+    "charge.refunded",
+    "charge.succeeded",
+    "charge.updated",
+    "charge.dispute.closed",
+    "charge.dispute.created",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.updated",
+    "refund.created",
+    "refund.failed",
+    "refund.updated",
+)
 WEBHOOK_TOLERANCE_S = 300
 # `t=…,v1=…[,v1=…]` as Stripe writes it. It signs with two secrets while one is rotated; more than ten parts are an attempt
 # to make us hash, and other characters an attempt to make us stumble.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from uuid import UUID
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.errors import PageTokenInvalid
-from mesh.pages import FIRST, LAST, PageTokens, page_size
+from mesh.pages import EARLIEST, FIRST, LAST, LATEST, PageTokens, Position, page_size
 
 TOKENS = PageTokens(b"k" * 32)
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -18,6 +19,29 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 @given(st.uuids(), st.text())
 def test_a_token_leads_back_to_where_the_page_ended(last_id: UUID, list_name: str) -> None:
     assert TOKENS.read(TOKENS.make(last_id, list_name=list_name), list_name=list_name, start=FIRST) == last_id
+
+
+TIMES = st.datetimes(timezones=st.just(datetime.UTC))
+
+
+@given(TIMES, st.text(), st.text())
+def test_a_token_leads_back_to_a_time_and_a_name(time: datetime.datetime, name: str, list_name: str) -> None:
+    last = Position(time, name)
+    assert last >= EARLIEST
+    assert TOKENS.read_at(TOKENS.make_at(last, list_name=list_name), list_name=list_name, start=LATEST) == last
+
+
+@pytest.mark.parametrize("start", [EARLIEST, LATEST])
+def test_no_token_is_the_beginning_of_a_list_by_time(start: Position) -> None:
+    assert TOKENS.read_at("", list_name="x", start=start) == start
+
+
+def test_a_token_of_another_list_or_mesh_is_refused_by_a_list_by_time() -> None:
+    token = TOKENS.make_at(EARLIEST, list_name="one")
+    with pytest.raises(PageTokenInvalid, match="another list"):
+        TOKENS.read_at(token, list_name="other", start=LATEST)
+    with pytest.raises(PageTokenInvalid, match="this mesh"):
+        PageTokens(b"other" * 8).read_at(token, list_name="one", start=LATEST)
 
 
 @pytest.mark.parametrize("start", [FIRST, LAST])

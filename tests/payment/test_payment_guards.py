@@ -31,8 +31,13 @@ OTHER_INTENT = "'provider_id', 'pi_another'"
 OTHER_ATTEMPT = "'id', gen_random_uuid()"
 EVENT = """INSERT INTO provider_event
     (event_id, type, intent_id, state, next_attempt_time, body, signature, provider_time, create_time, update_time)
-    SELECT $1::uuid::text || $2::uuid, '', '', {state}, {due}, '', '', now(), now(), now()
+    SELECT $1::uuid::text || $2::uuid, '', '', {state}, NULL, '', '{signature}', now(), now(), now()
     FROM generate_series(1, {copies})"""
+CHECKPOINT = "INSERT INTO checkpoint (name, cursor, holder) SELECT $1::uuid::text || $2::uuid, '{cursor}', '{holder}'"
+
+
+def event(*, state: int, signature: str = "signed", copies: int = 1) -> str:
+    return EVENT.format(state=state, signature=signature, copies=copies)
 
 
 def payment_again(changed: str) -> str:
@@ -106,9 +111,14 @@ BY_STATEMENT = {
     "dispute_state_known": dispute(state=6),
     "dispute_amount_positive": dispute(amount=0),
     "dispute_moves_not_negative": dispute(withdrawals=-1),
-    "provider_event_pkey": EVENT.format(state=1, due="NULL", copies=2),
-    "provider_event_state_known": EVENT.format(state=5, due="NULL", copies=1),
-    "provider_event_parked_is_due": EVENT.format(state=2, due="NULL", copies=1),
+    "provider_event_pkey": event(state=1, copies=2),
+    "provider_event_state_known": event(state=5),
+    "provider_event_parked_is_due": event(state=2),
+    "provider_event_delivered_is_signed": event(state=1, signature=""),
+    "provider_event_skipped_has_reason": event(state=4),
+    "checkpoint_pkey": "INSERT INTO checkpoint (name) SELECT $1::uuid::text || $2::uuid FROM generate_series(1, 2)",
+    "checkpoint_walk_whole": CHECKPOINT.format(cursor="evt_1", holder=""),
+    "checkpoint_lease_whole": CHECKPOINT.format(cursor="", holder="test"),
     "posting_of_payment": "INSERT INTO posting (id, charity_id, kind, source) VALUES ($1, $2, 'captured', 'test')",
     "posting_reversal_linked": """INSERT INTO posting (id, charity_id, kind, payment_id, source)
         VALUES ($1, $2, 'refunded', $1, 'test')""",
@@ -136,6 +146,13 @@ async def test_raw_sql_past_a_guard_of_payments_is_refused(
     with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
         await admin.execute(BY_STATEMENT[name], *payment)
     assert caught.value.constraint_name == name
+
+
+@pytest.mark.requirement("IDM-7", "HKI-5")
+async def test_the_service_makes_no_checkpoint_and_deletes_none(service: asyncpg.Connection) -> None:
+    for statement in ("INSERT INTO checkpoint (name) VALUES ('another')", "DELETE FROM checkpoint", "TRUNCATE checkpoint"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await service.execute(statement)
 
 
 @pytest.mark.requirement("IDM-7", "LED-2")

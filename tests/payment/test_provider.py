@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,8 +13,9 @@ import stripe
 from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from payment_svc.domain.answers import Absent, NotReached, Refused, Seen, Unproven
+from payment_svc.domain.inbound import EventPage
 from payment_svc.domain.payments import IntentStatus, Payment
-from payment_svc.provider import Stripe, calls, open_stripe
+from payment_svc.provider import Stripe, WebhookReader, calls, open_stripe
 from payment_svc.provider.calls import _outcome_of
 from payment_svc.provider.shapes import intent_seen
 from tests.sandbox.payments import pay
@@ -63,6 +65,39 @@ async def test_stripes_own_mock_takes_every_request_that_we_make(against_mock: S
     assert isinstance(await against_mock.cancel_intent("pi_123", attempt_id=attempt_id, again=2), Seen)
     assert isinstance(await against_mock.find_intent(asked), Seen | Absent)
     assert isinstance(await against_mock.get_intent("pi_123"), Seen)
+
+
+@pytest.mark.requirement("HKI-5")
+@pytest.mark.skipif(not STRIPE_MOCK, reason=NO_STRIPE_MOCK)
+@pytest.mark.parametrize("after", ["", "evt_123"])
+async def test_stripes_own_mock_lists_events_as_we_ask_for_them(against_mock: Stripe, after: str) -> None:
+    page = await against_mock.list_events(since=NOW, after=after)
+    assert isinstance(page, EventPage)
+    assert [event.event_id for event in page.events] == [json.loads(event.body)["id"] for event in page.events]
+
+
+@pytest.mark.requirement("HKI-5")
+async def test_a_listed_event_is_byte_for_byte_worth_what_a_delivered_one_is(
+    against_sandbox: Stripe, sandbox: Sandbox
+) -> None:
+    """But for how often it is still to be delivered."""
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
+    await sandbox.webhook_fault("withhold", times=None)
+    asked = payment()
+    made = await against_sandbox.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id))
+    assert isinstance(made, Seen)
+    page = await against_sandbox.list_events(since=since, after="")
+    assert isinstance(page, EventPage)
+    (listed,) = [event for event in page.events if made.intent.provider_id.encode() in event.body]
+    await sandbox.release()
+    await sandbox.hooks.kinds(about=made.intent.provider_id, count=1)
+    (delivered,) = sandbox.hooks.taken(about=made.intent.provider_id)
+    assert json.loads(listed.body) == delivered
+    reader = WebhookReader(secrets=sandbox.webhook_secrets, live=False)
+    assert (reader.read_stored(listed.body).intent_id, reader.read_stored(listed.body).foreign) == (
+        made.intent.provider_id,
+        False,
+    )
 
 
 @pytest.mark.requirement("PAY-4")

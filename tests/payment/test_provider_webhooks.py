@@ -4,51 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import io
 import json
 import time
 from typing import Any
 
 import asyncpg
 import pytest
-import stripe
 from giving.payment.v1 import ledger_service_pb2, payment_pb2
+from prometheus_client import REGISTRY
 
 from tests.support.till import Till, confirm, order
 from tests.support.waiting import until
+from tests.support.webhooks import event_about, intent_shown, post, signed
 
 P = payment_pb2.Payment
-DOOR = "/webhooks/stripe"
-
-
-def signed(body: str, secret: str, *, at: float | None = None) -> str:
-    stamp = int(time.time() if at is None else at)
-    return str(stripe.WebhookSignature.generate_signature_header(body, secret, stamp))
-
-
-def event_about(intent: dict[str, Any], event_id: str, kind: str = "payment_intent.succeeded", **more: Any) -> str:
-    event = {
-        "id": event_id,
-        "object": "event",
-        "type": kind,
-        "created": int(time.time()),
-        "livemode": False,
-        "data": {"object": intent},
-    }
-    return json.dumps(event | more)
-
-
-def intent_shown(payment: payment_pb2.Payment, **more: Any) -> dict[str, Any]:
-    shown = {
-        "object": "payment_intent",
-        "id": payment.provider_id,
-        "status": "succeeded",
-        "amount": payment.amount.minor_units,
-        "amount_received": payment.amount.minor_units,
-        "currency": payment.amount.currency.lower(),
-        "metadata": {"donation_id": payment.donation_id},
-    }
-    return shown | more
 
 
 @pytest.fixture
@@ -68,13 +37,6 @@ async def rows(till: Till) -> Any:
     await connection.close()
 
 
-async def post(till: Till, body: str | bytes, signature: str | None, **headers: str) -> int:
-    given = {} if signature is None else {"Stripe-Signature": signature}
-    data = io.BytesIO(body if isinstance(body, bytes) else body.encode())
-    async with till.rest.post(DOOR, data=data, headers=given | headers) as answer:
-        return answer.status
-
-
 def unproven(body: str, secret: str) -> dict[str, tuple[str, str | None]]:
     """Ways to send a body whose signature proves nothing."""
     good = signed(body, secret)
@@ -90,6 +52,7 @@ def unproven(body: str, secret: str) -> dict[str, tuple[str, str | None]]:
         "one byte changed": (body.replace("2500", "2501", 1), good),
         "written anew": (json.dumps(json.loads(body), indent=1), good),
         "301 s old": (body, signed(body, secret, at=time.time() - 301)),
+        "310 s ahead": (body, signed(body, secret, at=time.time() + 310)),
         "10 minutes ahead": (body, signed(body, secret, at=time.time() + 600)),
         "10 years ahead": (body, signed(body, secret, at=time.time() + 10 * 31_536_000)),
         "another time": (body, f"t={int(time.time()) - 1},{mac}"),
@@ -119,6 +82,15 @@ async def test_either_secret_is_good_while_they_are_rotated(till: Till, payment,
         assert (await rows(event_id))["state"] == 1
 
 
+@pytest.mark.requirement("HKI-1")
+@pytest.mark.parametrize("seconds", [-290, 290])
+async def test_clocks_may_differ_by_five_minutes(till: Till, payment, rows, seconds: int) -> None:
+    event_id = f"evt_clock_{payment.provider_id}"
+    body = event_about(intent_shown(payment), event_id)
+    assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0], at=time.time() + seconds)) == 200
+    assert (await rows(event_id))["state"] == 1
+
+
 @pytest.mark.requirement("HKI-1", "SEC-6")
 async def test_a_body_above_one_mebibyte_is_refused_before_anyone_computes(till: Till) -> None:
     assert await post(till, b"x" * (1024 * 1024 + 1), "t=1,v1=00") == 413
@@ -136,6 +108,39 @@ async def test_a_hundred_deliveries_of_one_event_have_one_effect(till: Till, pay
     request = ledger_service_pb2.ListEntriesRequest(reference_id=payment.payment_id)
     assert len((await till.ledger.ListEntries(request)).entries) == 2
     assert (await rows(event_id))["state"] == 1
+
+
+def counted(kind: str, result: str) -> float:
+    return REGISTRY.get_sample_value("webhook_events_total", {"type": kind, "result": result}) or 0
+
+
+@pytest.mark.requirement("HKI-4")
+async def test_webhooks_are_counted_by_type_and_by_what_became_of_them(till: Till, payment) -> None:
+    """A type that we do not know makes no series of its own."""
+    secret, invented = till.sandbox.webhook_secrets[0], f"radar.invented_{time.time_ns()}"
+    sent = [
+        ("payment_intent.succeeded", "applied", event_about(intent_shown(payment), f"evt_1_{payment.provider_id}")),
+        ("payment_intent.succeeded", "repeated", event_about(intent_shown(payment), f"evt_1_{payment.provider_id}")),
+        (
+            "payment_intent.canceled",
+            "quarantined",
+            event_about(intent_shown(payment, amount=1), f"evt_2_{payment.provider_id}", kind="payment_intent.canceled"),
+        ),
+        (
+            "payment_intent.processing",
+            "parked",
+            event_about(intent_shown(payment, id="pi_no"), f"evt_3_{payment.provider_id}", kind="payment_intent.processing"),
+        ),
+        ("other", "applied", event_about({"object": "radar"}, f"evt_4_{payment.provider_id}", kind=invented)),
+    ]
+    for kind, result, body in sent:
+        before = counted(kind, result)
+        assert await post(till, body, signed(body, secret)) == 200
+        assert counted(kind, result) > before
+    before = counted("other", "refused")
+    assert await post(till, "{}", "t=1,v1=00") == 400
+    assert counted("other", "refused") > before
+    assert counted(invented, "applied") == 0
 
 
 @pytest.mark.requirement("HKI-4")

@@ -38,9 +38,8 @@ NOT_BUILT = {
     "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "GetAuditTrail", "GetBreaker", "GetProviderEvent", "GetReconciliationReport", "ListProviderEvents",
-        "ListReconciliationItems", "ReplayProviderEvents", "SetBreaker", "SkipProviderEvent",
-        "TracePayment", "UploadSettlement",
+        "GetAuditTrail", "GetBreaker", "GetReconciliationReport", "ListReconciliationItems", "SetBreaker", "TracePayment",
+        "UploadSettlement",
     },
 }  # fmt: skip
 

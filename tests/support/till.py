@@ -58,7 +58,7 @@ class Till:
 async def running_till(
     schemas: Schemas, *, nats_url: str, sandbox: Sandbox, clock: ManualClock, **more: Any
 ) -> AsyncIterator[Till]:
-    settings = payment_settings(schemas, nats_url=nats_url, **stripe_settings(sandbox), **more)
+    settings = payment_settings(schemas, nats_url=nats_url, **stripe_settings(sandbox) | more)
     async with payment_svc.app.application(settings, clock) as service:
         async with (
             running_gateway(donation=1, payment=service.port, aggregator=1) as rest,

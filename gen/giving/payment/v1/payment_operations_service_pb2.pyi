@@ -264,15 +264,15 @@ class ReplayProviderEventsRequest(_message.Message):
     """Says what would happen and does nothing."""
     @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """These; empty: by type and time."""
+        """These; empty: what is parked or quarantined, by type and time."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only from this time on."""
+        """Only what came from this time on."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Only before this time."""
+        """Only what came before this time."""
 
     def __init__(
         self,
@@ -304,7 +304,7 @@ class ReplayProviderEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     matched: _builtins.int
-    """How many matched."""
+    """How many matched; ids that are unknown do not."""
     applied: _builtins.int
     """How many are applied after it, or would be."""
     more: _builtins.bool

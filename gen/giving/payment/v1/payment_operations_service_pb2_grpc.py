@@ -122,8 +122,10 @@ class PaymentOperationsServiceServicer:
 
     def ReplayProviderEvents(self, request, context):
         """Applies inbound events again, by id or by type and time, oldest first, at most 1,000 a call. What is applied already
-        changes nothing; what was skipped is taken up again only by its id. A repeat with the same request id applies nothing new
-        to what is applied. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+        changes nothing; what was skipped is taken up again only by its id. Each is applied by itself: one that fails stops no
+        other. A repeat with the same request id takes up the same events and applies nothing new to what is applied. A dry run
+        looks at each event alone, as the books stand now. Refuses ids together with a type or a time with INVALID_ARGUMENT, other
+        content under a used key with IDEMPOTENCY_KEY_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

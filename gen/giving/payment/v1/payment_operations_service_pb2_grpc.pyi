@@ -39,8 +39,10 @@ class PaymentOperationsServiceStub:
     """Returns one inbound event with its raw body. Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND."""
     ReplayProviderEvents: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ReplayProviderEventsRequest, _payment_operations_service_pb2.ReplayProviderEventsResponse]
     """Applies inbound events again, by id or by type and time, oldest first, at most 1,000 a call. What is applied already
-    changes nothing; what was skipped is taken up again only by its id. A repeat with the same request id applies nothing new
-    to what is applied. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+    changes nothing; what was skipped is taken up again only by its id. Each is applied by itself: one that fails stops no
+    other. A repeat with the same request id takes up the same events and applies nothing new to what is applied. A dry run
+    looks at each event alone, as the books stand now. Refuses ids together with a type or a time with INVALID_ARGUMENT, other
+    content under a used key with IDEMPOTENCY_KEY_REUSED.
     """
     SkipProviderEvent: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.SkipProviderEventRequest, _payment_operations_service_pb2.SkipProviderEventResponse]
     """Gives an inbound event up that is parked or quarantined, with a reason that stays. A repeat returns it as it stands.
@@ -93,8 +95,10 @@ class PaymentOperationsServiceAsyncStub(PaymentOperationsServiceStub):
     """Returns one inbound event with its raw body. Refuses an unknown id with PROVIDER_EVENT_NOT_FOUND."""
     ReplayProviderEvents: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ReplayProviderEventsRequest, _payment_operations_service_pb2.ReplayProviderEventsResponse]  # type: ignore[assignment]
     """Applies inbound events again, by id or by type and time, oldest first, at most 1,000 a call. What is applied already
-    changes nothing; what was skipped is taken up again only by its id. A repeat with the same request id applies nothing new
-    to what is applied. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+    changes nothing; what was skipped is taken up again only by its id. Each is applied by itself: one that fails stops no
+    other. A repeat with the same request id takes up the same events and applies nothing new to what is applied. A dry run
+    looks at each event alone, as the books stand now. Refuses ids together with a type or a time with INVALID_ARGUMENT, other
+    content under a used key with IDEMPOTENCY_KEY_REUSED.
     """
     SkipProviderEvent: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.SkipProviderEventRequest, _payment_operations_service_pb2.SkipProviderEventResponse]  # type: ignore[assignment]
     """Gives an inbound event up that is parked or quarantined, with a reason that stays. A repeat returns it as it stands.
@@ -159,8 +163,10 @@ class PaymentOperationsServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_payment_operations_service_pb2.ReplayProviderEventsResponse, _abc.Awaitable[_payment_operations_service_pb2.ReplayProviderEventsResponse]]:
         """Applies inbound events again, by id or by type and time, oldest first, at most 1,000 a call. What is applied already
-        changes nothing; what was skipped is taken up again only by its id. A repeat with the same request id applies nothing new
-        to what is applied. Refuses other content under a used key with IDEMPOTENCY_KEY_REUSED.
+        changes nothing; what was skipped is taken up again only by its id. Each is applied by itself: one that fails stops no
+        other. A repeat with the same request id takes up the same events and applies nothing new to what is applied. A dry run
+        looks at each event alone, as the books stand now. Refuses ids together with a type or a time with INVALID_ARGUMENT, other
+        content under a used key with IDEMPOTENCY_KEY_REUSED.
         """
 
     def SkipProviderEvent(
