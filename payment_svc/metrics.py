@@ -10,3 +10,8 @@ WEBHOOK_EVENTS = Counter(
     ["type", "result"],
 )
 WEBHOOK_EVENTS_WAITING = Gauge("webhook_events_waiting", "Events that are parked or quarantined", ["state"])
+MISSING_AT_PROVIDER = Gauge(
+    "settlement_missing_at_provider",
+    "Payments of which the provider's balance has shown too little or too much for too long",
+)
+MISSING_AT_PROVIDER_AGE = Gauge("settlement_missing_at_provider_seconds", "How long the oldest of them has been missing")

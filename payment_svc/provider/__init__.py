@@ -5,6 +5,7 @@ failure and a lost answer are never the same.
 """
 
 from payment_svc.provider.calls import Stripe, open_stripe
+from payment_svc.provider.report import ReportReader
 from payment_svc.provider.webhooks import EVENT_TYPES, WebhookReader
 
-__all__ = ["EVENT_TYPES", "Stripe", "WebhookReader", "open_stripe"]
+__all__ = ["EVENT_TYPES", "ReportReader", "Stripe", "WebhookReader", "open_stripe"]
