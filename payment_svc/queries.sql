@@ -434,7 +434,7 @@ FROM balance_transaction WHERE id = ANY ($1) AND origin = 'file' ORDER BY id FOR
 -- The provider's own answer in the place of what a file had said; it is looked at again.
 UPDATE balance_transaction
 SET category = $2, source_id = $3, charge_id = $4, intent_id = $5, payout_id = coalesce(nullif($6, ''), payout_id),
-    currency = $7, amount = $8, fee = $9, net = $8 - $9, converted = $10, provider_time = $11, available_time = $12,
+    currency = $7, amount = $8, fee = $9, net = $8::bigint - $9::bigint, converted = $10, provider_time = $11, available_time = $12,
     origin = 'api', next_look_time = $13, update_time = $13
 WHERE id = $1;
 
@@ -442,7 +442,7 @@ WHERE id = $1;
 -- Keeps a row of a file that said otherwise.
 INSERT INTO settlement_finding (file, line, class, balance_transaction_id, source_id, currency, amount, fee, net, provider_time,
                                 create_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $7 - $8, $9, $10)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $7::bigint - $8::bigint, $9, $10)
 ON CONFLICT (file, line) DO NOTHING;
 
 -- name: payments_of_missing_movements
@@ -628,7 +628,7 @@ SELECT i.payment_id, i.currency, i.amount, i.since, i.name, coalesce(p.provider_
 FROM (
   SELECT c.payment_id, c.currency, c.amount, c.since, (c.payment_id::text || ' ' || c.currency) COLLATE "C" AS name
   FROM clearing c
-  WHERE c.since <= least($1, $2) AND c.since >= coalesce($4::date AT TIME ZONE 'utc', '-infinity')
+  WHERE c.since <= least($1::timestamptz, $2::timestamptz) AND c.since >= coalesce($4::date AT TIME ZONE 'utc', '-infinity')
     AND c.since < coalesce(($4::date + 1) AT TIME ZONE 'utc', 'infinity')
     AND NOT EXISTS (SELECT FROM balance_transaction b WHERE b.payment_id = c.payment_id
                       AND b.class IN ('missing_in_books', 'amount_mismatch'))

@@ -29,7 +29,7 @@ CHECKPOINT = "balance_transactions"
 PAGES_MAX = 10
 # A holder that died is followed after this; longer than a request to the provider may take.
 LEASE = datetime.timedelta(seconds=30)
-_LOOK_S = 0.5
+_LOOK_S = 0.25
 _log = structlog.get_logger()
 
 

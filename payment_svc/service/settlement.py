@@ -28,7 +28,7 @@ LOOKS_MAX = 500
 # Payments that the provider is asked about at once, and how long their askings are waited for.
 _ASKED_AT_ONCE = 10
 _PATIENCE_S = 6.0
-_LOOK_S = 0.5
+_LOOK_S = 0.25
 _log = structlog.get_logger()
 
 

@@ -1,4 +1,4 @@
-"""The provider's balance beside our books: a till that walks it, what an operator asks of it, and what must hold in the end."""
+"""The provider's balance beside our books: a till that walks it, what operators ask of it, what must hold in the end."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class Settling:
         await until(lambda: self.rows.fetchval(due, now))
 
     async def movements(self, payment_id: str) -> list[tuple[str, str]]:
-        """Category and class of the movements of a payment, oldest first."""
+        """Category and class of the movements of a payment."""
         found = await self.rows.fetch(
-            "SELECT category, class FROM balance_transaction WHERE payment_id = $1::text::uuid ORDER BY provider_time, id",
+            "SELECT category, class FROM balance_transaction WHERE payment_id = $1::text::uuid ORDER BY category",
             payment_id,
         )
         return [(row["category"], row["class"]) for row in found]
@@ -96,9 +96,7 @@ class Settling:
             WHERE e.account = 'provider_clearing' AND p.payment_id IS NOT NULL
             GROUP BY p.payment_id, e.currency HAVING sum(e.amount) <> 0"""
         kept = "SELECT payment_id, currency, amount FROM clearing"
-        assert {tuple(row) for row in await self.rows.fetch(kept)} == {
-            tuple(row) for row in await self.rows.fetch(clearing)
-        }
+        assert {tuple(row) for row in await self.rows.fetch(kept)} == {tuple(row) for row in await self.rows.fetch(clearing)}
 
     async def report(self, day: datetime.date) -> messages.GetReconciliationReportResponse:
         request = messages.GetReconciliationReportRequest(day=day.isoformat())
@@ -131,9 +129,7 @@ def parts_of(text: str | bytes, *, piece: int = 1000, **header: Any) -> list[mes
 
 def lines_of(answer: Any) -> dict[tuple[str, str], tuple[int, int]]:
     """Count and sum by class and currency."""
-    return {
-        (getattr(line, "class"), line.sum.currency): (line.count, line.sum.minor_units) for line in answer.lines
-    }
+    return {(getattr(line, "class"), line.sum.currency): (line.count, line.sum.minor_units) for line in answer.lines}
 
 
 def classes_of(items: Sequence[Any]) -> list[str]:
