@@ -101,7 +101,6 @@ class Settlement:
         due = await self._store.lock_due(connection, now=now, limit=LOOKS_MAX)
         ours = await self._store.ours(connection, [item.movement for item in due])
         await self._post(connection, [(item, looked_at(item, ours.get(item.movement.id), now=now)) for item in due])
-        crashpoints.reach("settlement.posted")
         return bool(due)
 
     async def _post(self, connection: Connection, looks: Sequence[tuple[Item, Item]]) -> None:
@@ -117,6 +116,7 @@ class Settlement:
         postings = [posting for _, posting in found if posting]
         if postings:
             await self._postings.insert(connection, postings, source=SOURCE)
+            crashpoints.reach("settlement.posted")
 
     async def run(self) -> None:
         """Looks at what is due, until it is cancelled."""
