@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -144,6 +145,14 @@ class Reconciler:
         if task:
             await asyncio.wait({task})
 
+    async def look(self, payment_id: UUID, *, patience_s: float) -> None:
+        """Learns how a payment stands at the provider, whether or not something of it is open.
+
+        Reads its intent where it has taken nothing, otherwise all that went back. Waits at most `patience_s`; the asking
+        goes on without its caller.
+        """
+        await asyncio.wait({self._tasks.start(self._look(payment_id))}, timeout=max(patience_s, 0))
+
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
         while True:
@@ -179,14 +188,17 @@ class Reconciler:
             del self._running[payment_id]
 
     async def _ask(self, payment_id: UUID, *, held: bool) -> None:
-        try:
+        with _interrupted(payment_id):
             if held or await self._taken(payment_id):
                 await self._ask_all(payment_id)
-        except Refusal as error:
-            # Whoever holds the lease next goes on; the database was not there for us.
-            _log.warning("asking the provider was interrupted", payment_id=str(payment_id), error=error.reason_name)
-        except Exception as error:  # noqa: BLE001 - the payment stays due, and its lease ends
-            _log.error("asking the provider failed", payment_id=str(payment_id), exc_info=error)
+
+    async def _look(self, payment_id: UUID) -> None:
+        with _interrupted(payment_id):
+            await self._take_over(payment_id)
+            payment = await self._desk.payments.get(payment_id)
+            if payment:
+                taken = Step.REVIEW if payment.captured else Step.CHECK
+                await self._learn(payment, await self._take(taken if payment.provider_id else None, payment))
 
     async def _taken(self, payment_id: UUID) -> bool:
         """Takes the payment; False where another holder, perhaps of another process, has finished with it."""
@@ -196,6 +208,13 @@ class Reconciler:
             if payment is None or next_step(payment, now=self._desk.clock.now()) in (None, Step.CHECK):
                 return False
         return True
+
+    async def _take_over(self, payment_id: UUID) -> None:
+        """Takes the payment as soon as nobody else holds it."""
+        while True:
+            if await self._desk.payments.claim(payment_id, now=self._desk.clock.now(), until=self.lease_until()):
+                return
+            await asyncio.sleep(_HOLDER_LOOK_S)
 
     async def _ask_all(self, payment_id: UUID) -> None:
         for _ in range(_STEPS_MAX):
@@ -354,6 +373,18 @@ class Reconciler:
         return await self._desk.changes.apply(
             connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=ask_at, holder=True
         )
+
+
+@contextmanager
+def _interrupted(payment_id: UUID) -> Iterator[None]:
+    """What ends an asking is logged: the payment stays due, and its lease ends."""
+    try:
+        yield
+    except Refusal as error:
+        # Whoever holds the lease next goes on; the database was not there for us.
+        _log.warning("asking the provider was interrupted", payment_id=str(payment_id), error=error.reason_name)
+    except Exception as error:  # noqa: BLE001 - the payment stays due, and its lease ends
+        _log.error("asking the provider failed", payment_id=str(payment_id), exc_info=error)
 
 
 def _demand(call: Attempt | None) -> Attempt:
