@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -30,7 +31,7 @@ from payment_svc.api import LedgerApi, PaymentApi, PaymentOperationsApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
 from payment_svc.poller import Poller
-from payment_svc.provider import EVENT_TYPES, CircuitBreaker, Stripe, WebhookReader, open_stripe
+from payment_svc.provider import EVENT_TYPES, CircuitBreaker, ReportReader, Stripe, WebhookReader, open_stripe
 from payment_svc.reconciler import Reconciler
 from payment_svc.service.breaker import BreakerDecisions
 from payment_svc.service.changes import Changes, Desk
@@ -39,9 +40,13 @@ from payment_svc.service.ledger import Ledger
 from payment_svc.service.moves import Moves
 from payment_svc.service.open_payments import OpenPayments
 from payment_svc.service.payments import Payments
+from payment_svc.service.reconciliation import Reconciliation
+from payment_svc.service.settlement import Settlement
+from payment_svc.service.settlement_files import Uploads
 from payment_svc.service.tracing import Tracing
 from payment_svc.service.waiting import Waits
 from payment_svc.service.webhooks import Webhooks
+from payment_svc.settlement import SettlementWalker
 from payment_svc.store.breaker import BreakerStore
 from payment_svc.store.checkpoints import Checkpoints
 from payment_svc.store.commands import CommandStore
@@ -50,6 +55,9 @@ from payment_svc.store.inbound_events import InboundEvents
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore
+from payment_svc.store.reconciliation import ReconciliationStore
+from payment_svc.store.settlement import SettlementStore
+from payment_svc.store.settlement_files import SettlementFiles
 
 SERVICE = "payment"
 MODULES = (
@@ -98,6 +106,35 @@ def _reader(settings: Settings) -> WebhookReader:
     return WebhookReader(secrets=secrets, live=not settings.stripe_api_key.get_secret_value().startswith(TEST_KEYS))
 
 
+class _Settling:
+    """The provider's balance beside our books."""
+
+    def __init__(
+        self, parts: Parts, settings: Settings, desk: Desk, *, provider: Stripe, postings: LedgerStore, asking: Reconciler
+    ) -> None:
+        queries, database = load_queries("payment_svc"), parts.database
+        missing_after = datetime.timedelta(seconds=settings.settlement_missing_after_s)
+        store = SettlementStore(database, queries)
+        settlement = Settlement(desk, store=store, postings=postings, asking=asking)
+        walker = SettlementWalker(
+            provider=provider,
+            taking=settlement,
+            checkpoints=Checkpoints(database, queries),
+            store=store,
+            clock=desk.clock,
+            period_s=settings.settlement_poll_s,
+            missing_after=missing_after,
+        )
+        self.uploads = Uploads(desk, files=SettlementFiles(database, queries), store=store, reader=ReportReader)
+        self.reconciliation = Reconciliation(
+            store=ReconciliationStore(database, queries),
+            tokens=parts.tokens,
+            clock=desk.clock,
+            missing_after=missing_after,
+        )
+        self.loops = (settlement.run, walker.run) if settings.settlement_poll_s else (settlement.run,)
+
+
 class _Books:
     """Payments, the ledger, what feeds them, and what could not be fed."""
 
@@ -131,6 +168,7 @@ class _Books:
             clock=clock,
             period_s=settings.stripe_poll_s,
         )
+        self.settling = _Settling(parts, settings, desk, provider=provider, postings=postings, asking=self.reconciler)
         self.payments = Payments(desk, waits=waits, breaker=breaker, tokens=parts.tokens)
         self.moves = Moves(desk, fences=fences, waits=waits)
         self.open_payments = OpenPayments(desk, fences=fences, waits=waits, tokens=parts.tokens)
@@ -142,8 +180,17 @@ class _Books:
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
         self.trail = parts.trail(queries["audit_trail"])
-        loops = (relay.run, consumer.run, self.reconciler.run, self.webhooks.run, self.inbound.run, self.decisions.run)
-        self.loops = (*loops, poller.run) if settings.stripe_poll_s else loops
+        polling = [poller.run] if settings.stripe_poll_s else []
+        self.loops = (
+            relay.run,
+            consumer.run,
+            self.reconciler.run,
+            self.webhooks.run,
+            self.inbound.run,
+            self.decisions.run,
+            *polling,
+            *self.settling.loops,
+        )
         self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -158,6 +205,8 @@ class _Books:
                 inbound=self.inbound,
                 open_payments=self.open_payments,
                 tracing=self.tracing,
+                uploads=self.settling.uploads,
+                reconciliation=self.settling.reconciliation,
                 trail=self.trail,
             ),
             server,

@@ -27,6 +27,12 @@ class Settings(ServiceSettings):
     stripe_poll_s: float = Field(
         60.0, ge=0, le=3600, description="seconds between two walks through events that were never delivered; 0: none"
     )
+    settlement_poll_s: float = Field(
+        600.0, ge=0, le=86400, description="seconds between two walks through the movements on Stripe's balance; 0: none"
+    )
+    settlement_missing_after_s: float = Field(
+        172_800.0, gt=0, description="seconds after which what Stripe's balance does not show is missing there"
+    )
     stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1, description="whsec_…, separated by commas: while secrets are rotated two are valid"
     )

@@ -21,6 +21,7 @@ from payment_svc.domain.breaker import Standing
 from payment_svc.domain.inbound import StoredEvent
 from payment_svc.domain.ledger import DonationChange, Entry, PostingKind, Verification, Violation
 from payment_svc.domain.payments import Attempt, Dispute, Payment
+from payment_svc.domain.reconciliation import ACTIONS, Finding, Footing, Report, Tally
 from payment_svc.domain.trace import Step, Trace
 from payment_svc.ledger import BIGINT_MAX, BIGINT_MIN
 
@@ -240,3 +241,43 @@ def trace_message(trace: Trace) -> TracePaymentResponse:
 
 def _step_message(step: Step) -> TracePaymentResponse.Step:
     return TracePaymentResponse.Step(time=_timestamp(step.time), what=step.what, details=step.details)
+
+
+def tally_line(tally: Tally) -> payment_operations_service_pb2.GetReconciliationReportResponse.Line:
+    line = payment_operations_service_pb2.GetReconciliationReportResponse.Line(
+        count=tally.count, sum=money_message(tally.net)
+    )
+    setattr(line, "class", tally.item_class)
+    return line
+
+
+def report_message(report: Report) -> payment_operations_service_pb2.GetReconciliationReportResponse:
+    return payment_operations_service_pb2.GetReconciliationReportResponse(
+        lines=map(tally_line, report.tallies), foots=report.foots, currencies=map(_footing_message, report.footings)
+    )
+
+
+def _footing_message(one: Footing) -> payment_operations_service_pb2.GetReconciliationReportResponse.Currency:
+    return payment_operations_service_pb2.GetReconciliationReportResponse.Currency(
+        currency=one.currency,
+        provider_net=MoneyMessage(minor_units=one.provider_net, currency=one.currency),
+        ledger_net=MoneyMessage(minor_units=one.ledger_net, currency=one.currency),
+        outstanding=MoneyMessage(minor_units=one.outstanding, currency=one.currency),
+    )
+
+
+def finding_message(
+    finding: Finding, *, age: datetime.timedelta
+) -> payment_operations_service_pb2.ListReconciliationItemsResponse.Item:
+    item = payment_operations_service_pb2.ListReconciliationItemsResponse.Item(
+        balance_transaction_id=finding.movement_id,
+        source_id=finding.source_id,
+        payment_id=finding.payment_id,
+        provider_amount=money_message(finding.provider_amount) if finding.provider_amount else None,
+        our_amount=money_message(finding.our_amount) if finding.our_amount else None,
+        time=_timestamp(finding.time),
+        allowed_actions=ACTIONS.get(finding.item_class, ()),
+    )
+    item.age.FromTimedelta(age)
+    setattr(item, "class", finding.item_class)
+    return item

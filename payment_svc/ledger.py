@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from uuid import UUID
 
 from mesh.money import Money
-from payment_svc.domain.ledger import Account, Batch, DonationChange, Line, Posting, PostingKind
+from payment_svc.domain.ledger import NOBODY, Account, Batch, DonationChange, Line, Posting, PostingKind
 from payment_svc.domain.payments import Payment
+from payment_svc.domain.settlement import AGREEING, Item
 
 BIGINT_MAX = 2**63 - 1
 BIGINT_MIN = -(2**63)
@@ -34,6 +35,14 @@ FIGURES: Mapping[str, tuple[PostingKind, PostingKind | None]] = {
     "disputed": (PostingKind.DISPUTE_HELD, PostingKind.DISPUTE_RETURNED),
     "lost": (PostingKind.DISPUTE_LOST, PostingKind.DISPUTE_REGAINED),
 }
+# The provider's reporting category of a movement that is no payment's → its posting, and where it goes to or comes from.
+# Every other one is an adjustment.
+MOVEMENTS: Mapping[str, tuple[PostingKind, Account]] = {
+    "fee": (PostingKind.PROVIDER_FEE, Account.FEES),
+    "payout": (PostingKind.PAID_OUT, Account.BANK),
+    "payout_reversal": (PostingKind.PAYOUT_RETURNED, Account.BANK),
+}
+_OTHERS = (PostingKind.PROVIDER_ADJUSTMENT, Account.ADJUSTMENTS)
 # kind → what a growth of one minor unit does to what the campaign is owed.
 SIGNS: Mapping[PostingKind, int] = {PostingKind.RECORDED: 1, PostingKind.RECORDED_REVERSAL: -1}
 
@@ -89,6 +98,50 @@ def payment_posting(
     batch = Batch(payment.charity_id, payment.campaign_id, payment.amount.currency, kind)
     linked = None if kind is PostingKind.CAPTURED else reverses
     return replace(_posting(posting_id, batch, minor_units), payment_id=payment.id, reverses=linked)
+
+
+def settlement_posting(posting_id: UUID, before: Item, after: Item) -> Posting | None:
+    """What a look at a movement is posted as: all of it, or what differs from what was posted before; None: nothing."""
+    sums = _settled(after)
+    if before.posted:
+        sums.subtract(_settled(before))
+    lines = tuple(Line(account, Money(sums[account, code], code)) for account, code in sorted(sums) if sums[account, code])
+    if not lines:
+        return None
+    ours = after.ours or before.ours
+    return Posting(
+        posting_id,
+        ours.charity_id if ours else NOBODY,
+        ours.campaign_id if ours else None,
+        PostingKind.RESETTLED if before.posted else _kind_of(after),
+        lines,
+        payment_id=ours.payment_id if ours else None,
+        settlement_id=after.movement.id,
+    )
+
+
+def _kind_of(item: Item) -> PostingKind:
+    return PostingKind.SETTLED if item.ours else MOVEMENTS.get(item.movement.category, _OTHERS)[0]
+
+
+def _settled(item: Item) -> Counter[tuple[Account, str]]:
+    """What the accounts hold of a movement: what is left on the balance, what the provider kept, and where it came from.
+
+    What was exchanged stands on the clearing of exchanges in both currencies, in ours as soon as our books know it.
+    """
+    moved, code = item.movement.amount.minor_units, item.movement.amount.currency
+    sums = Counter({(Account.PROVIDER_BALANCE, code): item.movement.net.minor_units})
+    sums[Account.FEES, code] += item.movement.fee
+    if item.ours is None:
+        sums[MOVEMENTS.get(item.movement.category, _OTHERS)[1], code] -= moved
+    elif item.ours.currency == code:
+        sums[Account.PROVIDER_CLEARING, code] -= moved
+    else:
+        sums[Account.FX_CLEARING, code] -= moved
+        if item.item_class in AGREEING and item.ours.minor_units is not None:
+            sums[Account.FX_CLEARING, item.ours.currency] += item.ours.minor_units
+            sums[Account.PROVIDER_CLEARING, item.ours.currency] -= item.ours.minor_units
+    return sums
 
 
 def _posting(posting_id: UUID, batch: Batch, total: int) -> Posting:

@@ -15,3 +15,8 @@ BREAKER_STATE = Gauge(
     "provider_breaker_state", "1 for where the breaker around the provider stands: closed, open, half_open, held", ["state"]
 )
 BREAKER_TRANSITIONS = Counter("provider_breaker_transitions", "How often the breaker came to stand there", ["state"])
+MISSING_AT_PROVIDER = Gauge(
+    "settlement_missing_at_provider",
+    "Payments of which the provider's balance has shown too little or too much for too long",
+)
+MISSING_AT_PROVIDER_AGE = Gauge("settlement_missing_at_provider_seconds", "How long the oldest of them has been missing")

@@ -11,10 +11,10 @@ RETURNING event_id;
 
 -- name: insert_postings
 -- Headers of postings; their entries follow in the same transaction.
-INSERT INTO posting (id, charity_id, campaign_id, kind, payment_id, reverses, source)
-SELECT i.id, i.charity_id, i.campaign_id, i.kind, i.payment_id, i.reverses, $7
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[])
-  AS i (id, charity_id, campaign_id, kind, payment_id, reverses);
+INSERT INTO posting (id, charity_id, campaign_id, kind, payment_id, reverses, settlement_id, source)
+SELECT i.id, i.charity_id, i.campaign_id, i.kind, i.payment_id, i.reverses, i.settlement_id, $8
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid[], $7::text[])
+  AS i (id, charity_id, campaign_id, kind, payment_id, reverses, settlement_id);
 
 -- name: captured_posting
 -- The posting of what a payment took.
@@ -159,22 +159,22 @@ SELECT payment_id, provider_id, amount, state, withdrawals, reinstatements, reas
 FROM dispute WHERE payment_id = ANY ($1) ORDER BY provider_id;
 
 -- name: update_payment
--- Stores what is known of a payment after a change, and lets go of it.
+-- Stores what is known of a payment after a change; $26: whoever holds it lets go of it.
 UPDATE payment
 SET state = $3, captured = $4, refunded = $5, refunding = $6, disputed = $7, lost = $8, provider_id = $9,
     client_secret = $10, progress_second = $11, progress_status = $12, progress_code = $13, said_second = $14,
     said_refunded = $15, said_disputed = $16, canceled = $17, refused = $18, unwanted = $19, manual_reason = $20,
-    next_attempt_time = $21, leased_until = NULL, version = $22, actor = $23,
+    next_attempt_time = $21, leased_until = CASE WHEN NOT $26 THEN leased_until END, version = $22, actor = $23,
     correlation_id = coalesce(nullif($24, ''), correlation_id), update_time = $25
 WHERE id = $1 AND charity_id = $2;
 
 -- name: schedule_payment
--- Says when the provider is asked next and whether an operator has to look, where nothing else is new, and lets go of the
--- payment. Only the latter is a change of the payment that somebody makes.
+-- Says when the provider is asked next and whether an operator has to look, where nothing else is new. Only the latter is a
+-- change of the payment that somebody makes. $6: whoever holds it lets go of it.
 UPDATE payment
-SET next_attempt_time = $3, manual_reason = $4, leased_until = NULL,
+SET next_attempt_time = $3, manual_reason = $4, leased_until = CASE WHEN NOT $6 THEN leased_until END,
     actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END,
-    update_time = CASE WHEN manual_reason = $4 THEN update_time ELSE $6 END
+    update_time = CASE WHEN manual_reason = $4 THEN update_time ELSE $7 END
 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_attempt
@@ -222,6 +222,10 @@ RETURNING id;
 -- name: prolong_lease
 -- Keeps a payment for whoever holds it.
 UPDATE payment SET leased_until = $2 WHERE id = $1 AND leased_until IS NOT NULL;
+
+-- name: release_payment
+-- Lets go of a payment.
+UPDATE payment SET leased_until = NULL WHERE id = $1;
 
 -- name: claim_due
 -- Takes payments that are due, oldest first, for one asking of the provider each. Materialised: executed again by a join, the
@@ -487,3 +491,317 @@ WHERE c.by_hand
    OR c.after ?| ARRAY['state', 'captured', 'refunding', 'refunded', 'disputed', 'lost', 'unwanted', 'manual_reason',
                        'outcome', 'refusals', 'object_id', 'withdrawals', 'reinstatements']
 ORDER BY c.id DESC LIMIT $2;
+
+-- name: hasten_checkpoint
+-- A list is due at once, unless somebody walks it.
+UPDATE checkpoint SET next_time = NULL WHERE name = $1 AND holder = '';
+
+-- name: our_side_of_movements
+-- What our books say of movements at the provider, by the intent, or else by the charge, refund or dispute: the payment, and
+-- what moved there in its own currency; null where its books have no such movement. No row: it is no payment of ours. Scalar
+-- subqueries and limits keep each look-up one by key. A charge moves all that was authorised, and what was not captured of it
+-- goes back by itself; some charges move what was captured only. A refund that failed later has moved twice.
+SELECT m.id, p.id AS payment_id, p.charity_id, p.campaign_id, p.currency AS our_currency,
+       CASE m.category
+         WHEN 'charge' THEN
+           CASE WHEN p.captured > 0
+                     AND NOT EXISTS (SELECT FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
+                                       AND a.kind = 2 AND a.outcome = 2 AND a.object_id <> m.source_id)
+                THEN CASE WHEN m.amount = p.captured AND m.currency = p.currency THEN p.captured ELSE p.amount END END
+         WHEN 'partial_capture_reversal' THEN CASE WHEN p.captured > 0 THEN p.captured - p.amount END
+         WHEN 'refund' THEN
+           (SELECT -a.amount FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
+              AND a.object_id = m.source_id AND a.kind = 5)
+         WHEN 'refund_failure' THEN
+           (SELECT a.amount FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
+              AND a.object_id = m.source_id AND a.kind = 5 AND a.outcome = 3)
+         WHEN 'dispute' THEN
+           (SELECT -d.amount FROM dispute d WHERE d.provider_id = m.source_id AND d.charity_id = p.charity_id
+              AND d.payment_id = p.id AND (d.withdrawals > 0 OR d.state = 4))
+         WHEN 'dispute_reversal' THEN
+           (SELECT d.amount FROM dispute d WHERE d.provider_id = m.source_id AND d.charity_id = p.charity_id
+              AND d.payment_id = p.id AND d.reinstatements > 0)
+       END AS our_amount
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[])
+  AS m (id, category, source_id, charge_id, intent_id, amount, currency)
+CROSS JOIN LATERAL (
+  SELECT coalesce((SELECT id FROM payment WHERE provider_id = m.intent_id LIMIT 1),
+                  (SELECT payment_id FROM attempt WHERE object_id = m.charge_id LIMIT 1),
+                  (SELECT payment_id FROM attempt WHERE object_id = m.source_id LIMIT 1),
+                  (SELECT payment_id FROM dispute WHERE provider_id = m.source_id LIMIT 1)) AS payment_id OFFSET 0
+) AS found
+CROSS JOIN LATERAL (
+  SELECT id, charity_id, campaign_id, currency, amount, captured FROM payment WHERE id = found.payment_id LIMIT 1
+) AS p;
+
+-- name: insert_movements
+-- Takes movements that were not known, each id once for ever, and says which those were. Sorted, so that two walkers that hold
+-- the same ones wait for each other. They are due at once: a look posts them.
+INSERT INTO balance_transaction (id, category, source_id, charge_id, intent_id, payout_id, currency, amount, fee, net, converted,
+                                 provider_time, available_time, payment_id, charity_id, campaign_id, our_currency, our_amount,
+                                 class, origin, next_look_time, create_time, update_time)
+SELECT i.id, i.category, i.source_id, i.charge_id, i.intent_id, i.payout_id, i.currency, i.amount, i.fee, i.amount - i.fee,
+       i.converted, i.provider_time, i.available_time, i.payment_id, i.charity_id, i.campaign_id, i.our_currency, i.our_amount,
+       i.class, 'api', $19, $19, $19
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], $9::bigint[],
+            $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::uuid[], $14::uuid[], $15::uuid[], $16::text[],
+            $17::bigint[], $18::text[])
+  AS i (id, category, source_id, charge_id, intent_id, payout_id, currency, amount, fee, converted, provider_time,
+        available_time, payment_id, charity_id, campaign_id, our_currency, our_amount, class)
+ORDER BY i.id
+ON CONFLICT (id) DO NOTHING
+RETURNING id;
+
+-- name: movements_of_files_among
+-- Those of some movements that only a file has told of so far, locked until the change is committed.
+SELECT id, category, source_id, charge_id, intent_id, payout_id, currency, amount, fee, converted, provider_time,
+       available_time, payment_id, charity_id, campaign_id, our_currency, our_amount, class, origin, posted, looks,
+       next_look_time, file, line
+FROM balance_transaction WHERE id = ANY ($1) AND origin = 'file' ORDER BY id FOR UPDATE;
+
+-- name: overrule_movement
+-- The provider's own answer in the place of what a file had said; it is looked at again.
+UPDATE balance_transaction
+SET category = $2, source_id = $3, charge_id = $4, intent_id = $5, payout_id = coalesce(nullif($6, ''), payout_id),
+    currency = $7, amount = $8, fee = $9, net = $8::bigint - $9::bigint, converted = $10, provider_time = $11, available_time = $12,
+    origin = 'api', next_look_time = $13, update_time = $13
+WHERE id = $1;
+
+-- name: insert_finding
+-- Keeps a row of a file that said otherwise.
+INSERT INTO settlement_finding (file, line, class, balance_transaction_id, source_id, currency, amount, fee, net, provider_time,
+                                create_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $7::bigint - $8::bigint, $9, $10)
+ON CONFLICT (file, line) DO NOTHING;
+
+-- name: payments_of_missing_movements
+-- Payments whose books lack a movement that is due to be looked at.
+SELECT DISTINCT payment_id
+FROM (SELECT class, payment_id FROM balance_transaction WHERE next_look_time <= $1 ORDER BY next_look_time LIMIT $2) AS due
+WHERE class = 'missing_in_books';
+
+-- name: due_movements
+-- Movements that are to be looked at, locked until the change is committed.
+SELECT id, category, source_id, charge_id, intent_id, payout_id, currency, amount, fee, converted, provider_time,
+       available_time, payment_id, charity_id, campaign_id, our_currency, our_amount, class, origin, posted, looks,
+       next_look_time, file, line
+FROM balance_transaction WHERE next_look_time <= $1
+ORDER BY next_look_time LIMIT $2 FOR UPDATE SKIP LOCKED;
+
+-- name: look_at_movements
+-- What a look found, and where it is posted; what was posted before stays where it is.
+UPDATE balance_transaction b
+SET class = i.class, payment_id = i.payment_id, charity_id = i.charity_id, campaign_id = i.campaign_id,
+    our_currency = i.our_currency, our_amount = i.our_amount, looks = i.looks, next_look_time = i.next_look_time,
+    posting_id = CASE WHEN b.posted THEN b.posting_id ELSE i.posting_id END,
+    posting_day = CASE WHEN b.posted THEN b.posting_day WHEN i.posting_id IS NOT NULL
+                       THEN (now() AT TIME ZONE 'utc')::date END,
+    posted = true, update_time = $11
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::integer[],
+            $9::timestamptz[], $10::uuid[])
+  AS i (id, class, payment_id, charity_id, campaign_id, our_currency, our_amount, looks, next_look_time, posting_id)
+WHERE b.id = i.id;
+
+-- name: stage_settlement_rows
+-- Where the rows of a file stand while it is read: of this connection alone, so that nothing of a file that is refused, or
+-- whose reader died, is left behind.
+CREATE TEMPORARY TABLE IF NOT EXISTS staged_row (
+  line bigint NOT NULL,
+  id text NOT NULL,
+  category text NOT NULL,
+  source_id text NOT NULL,
+  charge_id text NOT NULL,
+  intent_id text NOT NULL,
+  payout_id text NOT NULL,
+  currency text NOT NULL,
+  amount bigint NOT NULL,
+  fee bigint NOT NULL,
+  converted boolean,
+  provider_time timestamptz NOT NULL,
+  available_time timestamptz,
+  payment_id uuid,
+  charity_id uuid,
+  campaign_id uuid,
+  our_currency text,
+  our_amount bigint,
+  class text NOT NULL,
+  -- Whether it says of a movement that is known what was said before, or otherwise: then it is a finding and no movement.
+  finding boolean NOT NULL DEFAULT false
+);
+
+-- name: clear_staged_rows
+-- Nothing of a file is left.
+TRUNCATE pg_temp.staged_row;
+
+-- name: analyse_staged_rows
+-- Nobody else looks after a temporary table: without figures a large one would be joined row by row.
+ANALYZE pg_temp.staged_row;
+
+-- name: settle_at_length
+-- A file has a million rows and more; they are taken in one transaction. Its method ends at 15 min.
+SET LOCAL statement_timeout = '600s';
+
+-- name: mark_repeated_rows
+-- Rows of a file whose movement an earlier row has told of: once more, or otherwise.
+UPDATE pg_temp.staged_row s
+SET finding = true,
+    class = CASE WHEN (s.amount, s.currency) <> (f.amount, f.currency) THEN 'amount_mismatch'
+                 WHEN s.fee <> f.fee THEN 'fee_mismatch' ELSE 'duplicate' END
+FROM (SELECT DISTINCT ON (id) id, line, amount, currency, fee FROM pg_temp.staged_row ORDER BY id, line) AS f
+WHERE f.id = s.id AND f.line < s.line;
+
+-- name: mark_known_rows
+-- Rows whose movement is known: as it was taken for, or it was told of otherwise.
+UPDATE pg_temp.staged_row s
+SET finding = (s.amount, s.currency, s.fee) <> (b.amount, b.currency, b.fee),
+    class = CASE WHEN (s.amount, s.currency) <> (b.amount, b.currency) THEN 'amount_mismatch'
+                 WHEN s.fee <> b.fee THEN 'fee_mismatch' ELSE b.class END
+FROM balance_transaction b
+WHERE b.id = s.id AND NOT s.finding
+  AND (s.amount, s.currency, s.fee, s.class) IS DISTINCT FROM (b.amount, b.currency, b.fee, b.class);
+
+-- name: payout_that_differs
+-- The line of the first payout of a file whose contents, which the file has too, do not add up to it; rows that were repeated
+-- are marked already. Only of files that hold rows of payouts and no others: one that begins and ends at some time has parts of
+-- payouts only.
+SELECT min(line) FILTER (WHERE category = 'payout') AS line
+FROM pg_temp.staged_row
+WHERE NOT finding AND NOT EXISTS (SELECT FROM pg_temp.staged_row WHERE payout_id = '')
+GROUP BY payout_id
+HAVING count(*) FILTER (WHERE category = 'payout') > 0 AND (sum(amount - fee) <> 0 OR min(currency) <> max(currency))
+ORDER BY 1 LIMIT 1;
+
+-- name: staged_tallies
+-- How many rows of a class there are in a currency, and what they leave on the balance.
+SELECT class, currency, count(*) AS count, sum(amount - fee)::bigint AS net
+FROM pg_temp.staged_row GROUP BY class, currency ORDER BY class, currency;
+
+-- name: insert_settlement_file
+-- Fences a file by its content. No row: it was taken before.
+INSERT INTO settlement_file (sha256, name, size_bytes, rows, actor, correlation_id, create_time)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (sha256) DO NOTHING
+RETURNING sha256;
+
+-- name: insert_staged_movements
+-- Takes the movements of a file that were not known; they are due at once: looks post them, batch by batch.
+INSERT INTO balance_transaction (id, category, source_id, charge_id, intent_id, payout_id, currency, amount, fee, net,
+                                 provider_time, available_time, origin, file, line, payment_id, charity_id, campaign_id,
+                                 our_currency, our_amount, class, next_look_time, create_time, update_time)
+SELECT id, category, source_id, charge_id, intent_id, payout_id, currency, amount, fee, amount - fee,
+       provider_time, available_time, 'file', $1, line, payment_id, charity_id, campaign_id,
+       our_currency, our_amount, class, $2, $2, $2
+FROM pg_temp.staged_row WHERE NOT finding ORDER BY id
+ON CONFLICT (id) DO NOTHING;
+
+-- name: name_payouts_of_staged_rows
+-- A file says which payout a movement was paid out with; the provider's list of movements does not.
+UPDATE balance_transaction b SET payout_id = s.payout_id
+FROM pg_temp.staged_row s
+WHERE s.id = b.id AND NOT s.finding AND b.payout_id = '' AND s.payout_id <> '';
+
+-- name: insert_staged_findings
+-- Keeps the rows that say again, or otherwise, what was known.
+INSERT INTO settlement_finding (file, line, class, balance_transaction_id, source_id, currency, amount, fee, net, provider_time,
+                                create_time)
+SELECT $1, line, class, id, source_id, currency, amount, fee, amount - fee, provider_time, $2
+FROM pg_temp.staged_row WHERE finding;
+
+-- name: insert_staged_lines
+-- Keeps what became of a file.
+INSERT INTO settlement_line (file, class, currency, count, total)
+SELECT $1, class, currency, count(*), sum(amount - fee) FROM pg_temp.staged_row GROUP BY class, currency;
+
+-- name: settlement_file
+-- A file that was taken.
+SELECT rows FROM settlement_file WHERE sha256 = $1;
+
+-- name: settlement_lines
+-- What became of a file when it was taken.
+SELECT class, currency, count, total AS net FROM settlement_line WHERE file = $1 ORDER BY class, currency;
+
+-- name: items_of_movements
+-- A page of movements of some classes, of a day or of any, newest first, before a position.
+SELECT i.class, i.id, i.source_id, i.payment_id, i.currency, i.net, i.amount, i.our_currency, i.our_amount, i.provider_time
+FROM unnest($1::text[]) AS c (class)
+CROSS JOIN LATERAL (
+  SELECT class, id, source_id, payment_id, currency, net, amount, our_currency, our_amount, provider_time
+  FROM balance_transaction
+  WHERE class = c.class AND (provider_time, id) < ($2, $3)
+    AND provider_time >= coalesce($4::date AT TIME ZONE 'utc', '-infinity')
+    AND provider_time < coalesce(($4::date + 1) AT TIME ZONE 'utc', 'infinity')
+  ORDER BY provider_time DESC, id DESC LIMIT $5
+) AS i
+ORDER BY i.provider_time DESC, i.id DESC LIMIT $5;
+
+-- name: items_of_findings
+-- The same of rows of files that say again, or otherwise, what was known; their name is the file's line.
+SELECT i.class, i.name, i.id, i.source_id, i.payment_id, i.currency, i.amount, i.our_currency, i.our_amount, i.provider_time
+FROM (
+  SELECT f.class, (f.balance_transaction_id || ' ' || encode(f.file, 'hex') || ' ' || f.line) COLLATE "C" AS name,
+         f.balance_transaction_id AS id, f.source_id, b.payment_id, f.currency,
+         CASE f.class WHEN 'fee_mismatch' THEN f.net ELSE f.amount END AS amount, b.currency AS our_currency,
+         CASE f.class WHEN 'fee_mismatch' THEN b.net ELSE b.amount END AS our_amount, f.provider_time
+  FROM settlement_finding f JOIN balance_transaction b ON b.id = f.balance_transaction_id
+  WHERE f.class = ANY ($1) AND f.provider_time <= $2
+    AND f.provider_time >= coalesce($4::date AT TIME ZONE 'utc', '-infinity')
+    AND f.provider_time < coalesce(($4::date + 1) AT TIME ZONE 'utc', 'infinity')
+) AS i
+WHERE (i.provider_time, i.name) < ($2, $3)
+ORDER BY i.provider_time DESC, i.name DESC LIMIT $5;
+
+-- name: items_of_clearing
+-- The same of what stands on the clearing account since before a time: our books say that it moved, and the provider's balance
+-- does not. What the balance shows and our books do not say is a movement of its own.
+SELECT i.payment_id, i.currency, i.amount, i.since, i.name, coalesce(p.provider_id, '') AS source_id
+FROM (
+  SELECT c.payment_id, c.currency, c.amount, c.since, (c.payment_id::text || ' ' || c.currency) COLLATE "C" AS name
+  FROM clearing c
+  WHERE c.since <= least($1::timestamptz, $2::timestamptz) AND c.since >= coalesce($4::date AT TIME ZONE 'utc', '-infinity')
+    AND c.since < coalesce(($4::date + 1) AT TIME ZONE 'utc', 'infinity')
+    AND NOT EXISTS (SELECT FROM balance_transaction b WHERE b.payment_id = c.payment_id
+                      AND b.class IN ('missing_in_books', 'amount_mismatch'))
+) AS i
+CROSS JOIN LATERAL (SELECT provider_id FROM payment WHERE id = i.payment_id LIMIT 1) AS p
+WHERE (i.since, i.name) < ($2, $3)
+ORDER BY i.since DESC, i.name DESC LIMIT $5;
+
+-- name: movements_of_day
+-- A day's movements by class and currency.
+SELECT class, currency, count(*) AS count, sum(net)::bigint AS net, count(*) FILTER (WHERE NOT posted) AS unposted
+FROM balance_transaction WHERE day = $1 GROUP BY class, currency ORDER BY class, currency;
+
+-- name: findings_of_day
+-- A day's findings in files, by class and currency.
+SELECT class, currency, count(*) AS count, sum(net)::bigint AS net
+FROM settlement_finding WHERE day = $1 GROUP BY class, currency ORDER BY class, currency;
+
+-- name: posted_for_day
+-- What was posted to the provider's balance for a day's movements, by currency.
+SELECT e.currency, sum(e.amount)::bigint AS net
+FROM (SELECT posting_day AS day, posting_id AS id FROM balance_transaction WHERE day = $1 AND posting_id IS NOT NULL
+      UNION ALL
+      SELECT p.day, p.id FROM posting p JOIN balance_transaction b ON b.id = p.settlement_id
+      WHERE b.day = $1 AND p.kind = 'resettled') AS settled
+JOIN entry e ON e.day = settled.day AND e.posting_id = settled.id
+WHERE e.account = 'provider_balance'
+GROUP BY e.currency;
+
+-- name: outstanding_of_day
+-- What stands on the clearing account since a day, by currency.
+SELECT currency, sum(amount)::bigint AS amount
+FROM clearing WHERE since >= $1::date AT TIME ZONE 'utc' AND since < ($1::date + 1) AT TIME ZONE 'utc'
+GROUP BY currency;
+
+-- name: missing_of_day
+-- What our books say moved on a day and the provider's balance has not shown until a time, by currency.
+SELECT c.currency, count(*) AS count, sum(c.amount)::bigint AS net
+FROM clearing c
+WHERE c.since >= $1::date AT TIME ZONE 'utc' AND c.since < ($1::date + 1) AT TIME ZONE 'utc' AND c.since <= $2
+  AND NOT EXISTS (SELECT FROM balance_transaction b WHERE b.payment_id = c.payment_id
+                    AND b.class IN ('missing_in_books', 'amount_mismatch'))
+GROUP BY c.currency ORDER BY c.currency;
+
+-- name: oldest_missing
+-- Since when something has been missing at the provider that our books say moved before a time, and how much is.
+SELECT count(*) AS count, min(since) AS since FROM clearing WHERE since <= $1;

@@ -8,8 +8,10 @@ what is learned twice is the same fact.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -36,6 +38,8 @@ CONTRADICTED_AGAIN = datetime.timedelta(hours=1)
 # Where the provider could not be read, or what it lists does not add up yet.
 REVIEW_AGAIN = datetime.timedelta(seconds=30)
 _LOOK_S = 0.5
+# While there is a backlog: about as long as it takes until places are free again.
+_BUSY_LOOK_S = 0.05
 _HOLDER_LOOK_S = 0.1
 # Askings at once; more would only wait for one another at the provider.
 _ASKING_MAX = 50
@@ -121,18 +125,41 @@ class Reconciler:
 
         `held`: the caller has just taken the payment, and was let in. Otherwise what calls are paused for stays due.
         """
-        running = None if held else self._running.get(payment_id)
-        if not (held or running or self._breaker.enter()):
-            return
-        task = running or self._start(payment_id, held=held)
-        await asyncio.wait({task}, timeout=max(patience_s, 0))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(patience_s, 0)):
+                running = None if held else self._running.get(payment_id)
+                if running:
+                    await asyncio.wait({running})
+                # What was asked already may have begun before its caller's wish, and have ended without it.
+                if running is None or await self._still_due(payment_id):
+                    await self._ask_now(payment_id, held=held)
+
+    async def _still_due(self, payment_id: UUID) -> bool:
+        payment = await self._desk.payments.get(payment_id)
+        return payment is not None and self._is_due(payment)
+
+    async def _ask_now(self, payment_id: UUID, *, held: bool) -> None:
+        task = None if held else self._running.get(payment_id)
+        if task is None and (held or self._breaker.enter()):
+            task = self._start(payment_id, held=held)
+        if task:
+            await asyncio.wait({task})
+
+    async def look(self, payment_id: UUID, *, patience_s: float) -> None:
+        """Learns how a payment stands at the provider, whether or not something of it is open.
+
+        Reads its intent where it has taken nothing, otherwise all that went back. Waits at most `patience_s`; the asking
+        goes on without its caller.
+        """
+        await asyncio.wait({self._tasks.start(self._look(payment_id))}, timeout=max(patience_s, 0))
 
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
         while True:
-            for payment_id in await self._take_due():
+            due = await self._take_due()
+            for payment_id in due:
                 self._start(payment_id, held=True)
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_BUSY_LOOK_S if due or len(self._running) >= _ASKING_MAX else _LOOK_S)
 
     async def close(self, *, timeout_s: float) -> None:
         """Waits for what is being asked."""
@@ -161,14 +188,17 @@ class Reconciler:
             del self._running[payment_id]
 
     async def _ask(self, payment_id: UUID, *, held: bool) -> None:
-        try:
+        with _interrupted(payment_id):
             if held or await self._taken(payment_id):
                 await self._ask_all(payment_id)
-        except Refusal as error:
-            # Whoever holds the lease next goes on; the database was not there for us.
-            _log.warning("asking the provider was interrupted", payment_id=str(payment_id), error=error.reason_name)
-        except Exception as error:  # noqa: BLE001 - the payment stays due, and its lease ends
-            _log.error("asking the provider failed", payment_id=str(payment_id), exc_info=error)
+
+    async def _look(self, payment_id: UUID) -> None:
+        with _interrupted(payment_id):
+            await self._take_over(payment_id)
+            payment = await self._desk.payments.get(payment_id)
+            if payment:
+                taken = Step.REVIEW if payment.captured else Step.CHECK
+                await self._learn(payment, await self._take(taken if payment.provider_id else None, payment))
 
     async def _taken(self, payment_id: UUID) -> bool:
         """Takes the payment; False where another holder, perhaps of another process, has finished with it."""
@@ -179,6 +209,13 @@ class Reconciler:
                 return False
         return True
 
+    async def _take_over(self, payment_id: UUID) -> None:
+        """Takes the payment as soon as nobody else holds it."""
+        while True:
+            if await self._desk.payments.claim(payment_id, now=self._desk.clock.now(), until=self.lease_until()):
+                return
+            await asyncio.sleep(_HOLDER_LOOK_S)
+
     async def _ask_all(self, payment_id: UUID) -> None:
         for _ in range(_STEPS_MAX):
             payment = await self._desk.payments.get(payment_id)
@@ -186,8 +223,12 @@ class Reconciler:
                 return
             step = next_step(payment, now=self._desk.clock.now())
             after = await self._learn(payment, await self._take(step, payment))
-            if after.next_attempt_time is None or after.next_attempt_time > self._desk.clock.now():
+            if not self._is_due(after):
                 return
+        await self._desk.payments.release(payment_id)
+
+    def _is_due(self, payment: Payment) -> bool:
+        return payment.next_attempt_time is not None and payment.next_attempt_time <= self._desk.clock.now()
 
     async def _take(self, step: Step | None, payment: Payment) -> _Learned:
         if step is None:
@@ -312,22 +353,38 @@ class Reconciler:
 
     async def _learn(self, payment: Payment, learned: _Learned) -> Payment:
         try:
-            after = await self._desk.database.run(lambda connection: self._store(connection, payment.id, learned))
+            after = await self._desk.database.run(lambda connection: self._store(connection, payment, learned))
         except Contradiction as contradiction:
             _log.error("the provider contradicts our books", payment_id=str(payment.id), reason=str(contradiction))
             nothing = _Learned((), self._desk.clock.now() + CONTRADICTED_AGAIN)
-            after = await self._desk.database.run(lambda connection: self._store(connection, payment.id, nothing))
+            after = await self._desk.database.run(lambda connection: self._store(connection, payment, nothing))
         crashpoints.reach("payment.learned")
         self._desk.wake()
         return after
 
-    async def _store(self, connection: Connection, payment_id: UUID, learned: _Learned) -> Payment:
-        locked = await self._desk.payments.lock(connection, payment_id)
+    async def _store(self, connection: Connection, asked: Payment, learned: _Learned) -> Payment:
+        locked = await self._desk.payments.lock(connection, asked.id)
         if locked is None:
             raise AssertionError("payments are never deleted")
+        ask_at = learned.ask_at
+        if locked.next_attempt_time and locked.version != asked.version:
+            # Somebody wished for something while we asked; it does not wait for what we have planned.
+            ask_at = min(ask_at, locked.next_attempt_time)
         return await self._desk.changes.apply(
-            connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=learned.ask_at
+            connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=ask_at, holder=True
         )
+
+
+@contextmanager
+def _interrupted(payment_id: UUID) -> Iterator[None]:
+    """What ends an asking is logged: the payment stays due, and its lease ends."""
+    try:
+        yield
+    except Refusal as error:
+        # Whoever holds the lease next goes on; the database was not there for us.
+        _log.warning("asking the provider was interrupted", payment_id=str(payment_id), error=error.reason_name)
+    except Exception as error:  # noqa: BLE001 - the payment stays due, and its lease ends
+        _log.error("asking the provider failed", payment_id=str(payment_id), exc_info=error)
 
 
 def _demand(call: Attempt | None) -> Attempt:

@@ -35,6 +35,10 @@ class WebhookUnverified(Refusal):
     reason = error_pb2.ERROR_REASON_WEBHOOK_UNVERIFIED
 
 
+class SettlementFileRefused(Refusal):
+    reason = error_pb2.ERROR_REASON_SETTLEMENT_FILE_REFUSED
+
+
 class ProviderEventNotFound(Refusal):
     reason = error_pb2.ERROR_REASON_PROVIDER_EVENT_NOT_FOUND
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from payment_svc.domain.inbound import EventState
 from payment_svc.service.breaker import BreakerDecisions
 from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.open_payments import OpenPayments
+from payment_svc.service.reconciliation import Reconciliation
+from payment_svc.service.settlement_files import Uploads
 from payment_svc.service.tracing import Tracing
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -31,12 +34,16 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         inbound: InboundOperations,
         open_payments: OpenPayments,
         tracing: Tracing,
+        uploads: Uploads,
+        reconciliation: Reconciliation,
         trail: AuditTrail,
     ) -> None:
         self._decisions = decisions
         self._inbound = inbound
         self._open_payments = open_payments
         self._tracing = tracing
+        self._uploads = uploads
+        self._reconciliation = reconciliation
         self._trail = trail
 
     async def ListProviderEvents(
@@ -103,3 +110,24 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
             UUID(request.reference_id), page_size=request.page_size, page_token=request.page_token
         )
         return messages.GetAuditTrailResponse(entries=entries, next_page_token=token)
+
+    async def UploadSettlement(
+        self, request_iterator: AsyncIterator[messages.UploadSettlementRequest], context: Context
+    ) -> messages.UploadSettlementResponse:
+        outcome = await self._uploads.upload_settlement(request_iterator)
+        mark_replayed(replayed=outcome.replayed)
+        return messages.UploadSettlementResponse(
+            lines=map(convert.tally_line, outcome.tallies), rows=outcome.rows, replayed=outcome.replayed
+        )
+
+    async def ListReconciliationItems(
+        self, request: messages.ListReconciliationItemsRequest, context: Context
+    ) -> messages.ListReconciliationItemsResponse:
+        found, token = await self._reconciliation.list_reconciliation_items(request)
+        items = [convert.finding_message(finding, age=age) for finding, age in found]
+        return messages.ListReconciliationItemsResponse(items=items, next_page_token=token)
+
+    async def GetReconciliationReport(
+        self, request: messages.GetReconciliationReportRequest, context: Context
+    ) -> messages.GetReconciliationReportResponse:
+        return convert.report_message(await self._reconciliation.get_reconciliation_report(request.day))

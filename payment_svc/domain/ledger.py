@@ -9,11 +9,15 @@ from uuid import UUID
 
 from mesh.money import Money
 
+# The charity of what concerns none.
+NOBODY = UUID(int=0)
+
 
 class Account(enum.StrEnum):
     """The chart of accounts, as the table `account` holds it."""
 
     PROVIDER_CLEARING = "provider_clearing"
+    PROVIDER_BALANCE = "provider_balance"
     EXTERNAL_CLEARING = "external_clearing"
     BANK = "bank"
     CAMPAIGN_PAYABLE = "campaign_payable"
@@ -36,6 +40,12 @@ class PostingKind(enum.StrEnum):
     DISPUTE_RETURNED = "dispute_returned"
     DISPUTE_LOST = "dispute_lost"
     DISPUTE_REGAINED = "dispute_regained"
+    SETTLED = "settled"
+    PROVIDER_FEE = "provider_fee"
+    PAID_OUT = "paid_out"
+    PAYOUT_RETURNED = "payout_returned"
+    PROVIDER_ADJUSTMENT = "provider_adjustment"
+    RESETTLED = "resettled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +81,20 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """Lines that sum to zero per currency; `payment_id` where it is one payment's, `reverses` what it takes back."""
+    """Lines that sum to zero per currency.
+
+    `payment_id` where it is one payment's, `reverses` what it takes back, `settlement_id` the provider's balance transaction
+    that it settles. `campaign_id` is None where it concerns no campaign.
+    """
 
     id: UUID
     charity_id: UUID
-    campaign_id: UUID
+    campaign_id: UUID | None
     kind: PostingKind
     lines: tuple[Line, ...]
     payment_id: UUID | None = None
     reverses: UUID | None = None
+    settlement_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

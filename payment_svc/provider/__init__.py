@@ -6,6 +6,7 @@ failure and a lost answer are never the same. While the circuit breaker is open 
 
 from payment_svc.provider.breaker import CircuitBreaker
 from payment_svc.provider.calls import Stripe, open_stripe
+from payment_svc.provider.report import ReportReader
 from payment_svc.provider.webhooks import EVENT_TYPES, WebhookReader
 
-__all__ = ["EVENT_TYPES", "CircuitBreaker", "Stripe", "WebhookReader", "open_stripe"]
+__all__ = ["EVENT_TYPES", "CircuitBreaker", "ReportReader", "Stripe", "WebhookReader", "open_stripe"]

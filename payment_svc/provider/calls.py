@@ -21,7 +21,9 @@ from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refuse
 from payment_svc.domain.facts import Fact, IntentSeen, ReturnsListed
 from payment_svc.domain.inbound import EventPage, ListedEvent, NotListed
 from payment_svc.domain.payments import Attempt, Payment
+from payment_svc.domain.settlement import MovementPage
 from payment_svc.provider.breaker import CallsPaused, CircuitBreaker, GuardedClient
+from payment_svc.provider.movements import movement_from
 from payment_svc.provider.shapes import dispute_seen, intent_seen, is_release, named, refund_seen
 
 # Waits before repetitions under the same idempotency key. They are ours and not the SDK's, which remembers the last failure
@@ -38,6 +40,7 @@ class Stripe:
         self._intents = client.v1.payment_intents
         self._refunds = client.v1.refunds
         self._disputes = client.v1.disputes
+        self._movements = client.v1.balance_transactions
         self._events = client.v1.events
 
     async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
@@ -141,6 +144,18 @@ class Stripe:
         except Exception as error:  # noqa: BLE001 - whatever broke, no page was shown
             return NotListed(type(error).__name__)
 
+    async def list_movements(self, *, since: datetime.datetime, after: str) -> MovementPage | NotListed:
+        """Movements on our balance, made at `since` or later, newest first, after one of them; empty: the newest."""
+        params: Any = {"created": {"gte": int(since.timestamp())}, "limit": _PAGE_MAX, "expand": ["data.source"]}
+        if after:
+            params["starting_after"] = after
+        try:
+            return _movement_page(await self._movements.list_async(params))
+        except stripe.InvalidRequestError as error:
+            return NotListed(type(error).__name__, cursor_lost=bool(after))
+        except Exception as error:  # noqa: BLE001 - whatever broke, no page was shown
+            return NotListed(type(error).__name__)
+
 
 Read = Callable[..., Fact]
 
@@ -195,8 +210,18 @@ def _event_page(answer: Any) -> EventPage:
     """The events as they were sent: objects of the SDK would give their numbers and texts other types."""
     page: Any = json.loads(answer.last_response.body)
     events = tuple(ListedEvent(named(event["id"]), json.dumps(event).encode()) for event in page["data"])
-    shown_at = datetime.datetime.fromtimestamp(_second_of(answer, {}), datetime.UTC)
-    return EventPage(events, more=bool(page["has_more"] and events), time=shown_at)
+    return EventPage(events, more=bool(page["has_more"] and events), time=_shown_at(answer))
+
+
+def _movement_page(answer: Any) -> MovementPage:
+    """The movements as they were sent: objects of the SDK would give their numbers and texts other types."""
+    page: Any = json.loads(answer.last_response.body)
+    movements = tuple(map(movement_from, page["data"]))
+    return MovementPage(movements, more=bool(page["has_more"] and movements), time=_shown_at(answer))
+
+
+def _shown_at(answer: Any) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(_second_of(answer, {}), datetime.UTC)
 
 
 def _key_of(call: Attempt) -> str:

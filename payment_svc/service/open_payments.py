@@ -60,8 +60,9 @@ class OpenPayments:
             return payment, False
         known = payment
         is_new = await self._desk.database.run(lambda connection: self._demand(connection, request, known))
-        if is_new and next_step(payment, now=self._desk.clock.now()):
-            payment = await self._waits.asked(payment)
+        if is_new:
+            is_open = next_step(payment, now=self._desk.clock.now())
+            payment = await (self._waits.asked(payment) if is_open else self._waits.looked(payment))
         return payment, not is_new
 
     async def _demand(self, connection: Connection, request: messages.AskProviderRequest, payment: Payment) -> bool:

@@ -22,6 +22,11 @@ class Checkpoints:
             row = await connection.fetchrow(self._queries["claim_checkpoint"], name, holder, now, until)
         return Checkpoint(row["position"], row["cursor"], row["target"]) if row else None
 
+    async def hasten(self, name: str) -> None:
+        """The list is due at once, unless somebody walks it."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._queries["hasten_checkpoint"], name)
+
     async def prolong(self, name: str, *, holder: str, until: datetime.datetime) -> None:
         """Keeps a checkpoint for its holder."""
         async with self._database.connection() as connection:

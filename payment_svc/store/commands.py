@@ -9,9 +9,7 @@ from uuid import UUID
 
 from mesh.fence import Fence
 from mesh.postgres import Connection
-
-# Whom a command concerns that concerns no charity.
-NOBODY = UUID(int=0)
+from payment_svc.domain.ledger import NOBODY
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class LedgerStore:
                 posting.kind,
                 posting.payment_id,
                 posting.reverses,
+                posting.settlement_id,
             )
             for posting in postings
         ]

@@ -102,21 +102,25 @@ class PaymentStore:
             rows = await connection.fetch(self._queries["open_payments"], after, before, limit, manual)
             return await self._whole(connection, rows)
 
-    async def save(self, connection: Connection, before: Payment, after: Payment, stamp: Stamp) -> Payment:
+    async def save(self, connection: Connection, before: Payment, after: Payment, stamp: Stamp, *, release: bool) -> Payment:
         """Stores a change of a locked payment, of its attempts and its disputes; the payment as it stands then.
+
+        `release`: whoever stores it holds it, and lets go of it.
 
         Raises:
             ReturnsExceeded: more would go back than was taken; the transaction is lost.
         """
-        await self._update(connection, after, stamp)
+        await self._update(connection, after, stamp, release=release)
         stored = [await self._save_attempt(connection, before, after, attempt, stamp) for attempt in after.attempts]
         for dispute in after.disputes:
             if dispute not in before.disputes:
                 await self._save_dispute(connection, after, dispute, stamp)
         return replace(after, attempts=tuple(stored), update_time=stamp.now)
 
-    async def schedule(self, connection: Connection, payment: Payment, *, actor: str, now: datetime.datetime) -> None:
-        """Stores when the provider is asked next, and lets go of the payment."""
+    async def schedule(
+        self, connection: Connection, payment: Payment, *, actor: str, release: bool, now: datetime.datetime
+    ) -> None:
+        """Stores when the provider is asked next; `release`: whoever stores it lets go of the payment."""
         await connection.execute(
             self._queries["schedule_payment"],
             payment.id,
@@ -124,6 +128,7 @@ class PaymentStore:
             payment.next_attempt_time,
             payment.manual_reason,
             actor,
+            release,
             now,
         )
 
@@ -136,6 +141,11 @@ class PaymentStore:
         """Keeps a payment that is held already."""
         async with self._database.connection() as connection:
             await connection.execute(self._queries["prolong_lease"], payment_id, until)
+
+    async def release(self, payment_id: UUID) -> None:
+        """Lets go of a payment."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._queries["release_payment"], payment_id)
 
     async def claim_due(self, *, now: datetime.datetime, until: datetime.datetime, limit: int) -> list[UUID]:
         """Takes payments that are due."""
@@ -158,7 +168,7 @@ class PaymentStore:
         disputes = await connection.fetch(self._queries["disputes"], ids)
         return [payment_from(row, attempts, disputes) for row in rows]
 
-    async def _update(self, connection: Connection, payment: Payment, stamp: Stamp) -> None:
+    async def _update(self, connection: Connection, payment: Payment, stamp: Stamp, *, release: bool) -> None:
         progress, said = payment.progress, payment.returns_said
         try:
             await connection.execute(
@@ -188,6 +198,7 @@ class PaymentStore:
                 stamp.actor,
                 stamp.correlation_id,
                 stamp.now,
+                release,
             )
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "payment_returns_bounded":

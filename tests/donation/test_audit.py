@@ -91,13 +91,13 @@ async def test_a_change_by_hand_of_anything_that_belongs_to_a_donation_is_read_b
     donation_id = UUID((await desk.donations.RecordDonation(request)).donation.donation_id)
     await desk.donations.ReverseRecordedDonation(reversal(appeal.charity_id, request.payment_ref, 30))
     known = len(await trail(desk, str(donation_id)))
-    await by_hand(desk, "UPDATE donation SET gross = 99 WHERE id = $1", donation_id)
+    await by_hand(desk, "UPDATE donation SET refunded = 31 WHERE id = $1", donation_id)
     await by_hand(desk, "UPDATE reversal SET amount = 31 WHERE donation_id = $1", donation_id)
     await by_hand(desk, "UPDATE campaign_currency SET goal = 7 WHERE campaign_id = $1", UUID(appeal.campaign_id))
 
     changed = (await trail(desk, str(donation_id)))[known:]
     assert [(entry.object, went(entry)) for entry in changed] == [
-        ("donation", {"gross": ("100", "99")}),
+        ("donation", {"refunded": ("30", "31")}),
         ("reversal", {"amount": ("30", "31")}),
     ]
     assert {(entry.actor, entry.correlation_id, entry.database_role) for entry in changed} == {("", "", "postgres")}
@@ -125,11 +125,11 @@ async def test_nothing_personal_ever_stands_in_the_trail(desk: Desk, appeal: Cau
 @pytest.mark.requirement("LED-5", "SEC-6")
 async def test_a_trail_is_read_in_pages(desk: Desk, appeal: Cause) -> None:
     donation_id = (await desk.donations.RecordDonation(gift(appeal.campaign_id, 100))).donation.donation_id
-    for gross in range(3):
-        await by_hand(desk, "UPDATE donation SET gross = $2 WHERE id = $1", UUID(donation_id), gross)
+    for refunded in range(1, 4):
+        await by_hand(desk, "UPDATE donation SET refunded = $2 WHERE id = $1", UUID(donation_id), refunded)
     first = await page(desk, donation_id, page_size=2)
     rest = await page(desk, donation_id, page_size=2, page_token=first.next_page_token)
-    assert [went(entry)["gross"][1] for entry in (*first.entries, *rest.entries)] == ["0", "1", "2"]
+    assert [went(entry)["refunded"][1] for entry in (*first.entries, *rest.entries)] == ["1", "2", "3"]
     assert not rest.next_page_token
     foreign = page(desk, appeal.campaign_id, page_token=first.next_page_token)
     assert (await refusal_of(foreign)).reason_name == "PAGE_TOKEN_INVALID"

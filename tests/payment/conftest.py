@@ -20,6 +20,7 @@ from payment_svc.store.ledger import LedgerStore
 from tests.support.folders import reachable_folder
 from tests.support.sandbox import running_sandbox
 from tests.support.schemas import Schemas, make_database
+from tests.support.settling import PERIOD, Settling, settling_with
 from tests.support.till import Till, running_till
 
 
@@ -96,3 +97,26 @@ async def till(a_till: Till) -> AsyncIterator[Till]:
     await a_till.sandbox.clear()
     if (await a_till.breaker()).state != Breaker.STATE_CLOSED:
         await a_till.set_breaker(Breaker.STATE_CLOSED)
+
+
+@pytest.fixture(scope="session")
+async def a_settling_till(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settling]:
+    schemas = await make_database(postgres_server.dsn, "payment_svc")
+    more = {"settlement_poll_s": PERIOD.total_seconds()}
+    with reachable_folder() as folder:
+        async with (
+            nats(folder) as broker,
+            running_sandbox(tmp_path_factory.mktemp("stripe_of_the_settlement")) as stripe,
+            running_till(schemas, nats_url=broker.url, sandbox=stripe, clock=ManualClock(), **more) as till,
+            settling_with(till) as settling,
+        ):
+            yield settling
+
+
+@pytest.fixture
+async def settling(a_settling_till: Settling) -> AsyncIterator[Settling]:
+    """Whatever a test did, in the end the books of both sides agree."""
+    yield a_settling_till
+    await a_settling_till.till.sandbox.clear()
+    await a_settling_till.walk()
+    await a_settling_till.agree()

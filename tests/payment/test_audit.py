@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from giving.common.v1.audit_pb2 import AuditEntry
 from giving.payment.v1 import payment_operations_service_pb2 as messages
 from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperationsServiceStub
 from giving.payment.v1.payment_pb2 import Attempt, Payment
-from giving.payment.v1.payment_service_pb2 import CreatePaymentResponse
+from giving.payment.v1.payment_service_pb2 import CreatePaymentResponse, RefundPaymentRequest
 
+from mesh.postgres import load_queries
 from mesh.rpc.call import CORRELATION_KEY
 from tests.support.books import reading
+from tests.support.mesh import fresh_key
 from tests.support.refusals import refusal_of
 from tests.support.till import Till, abandoning, confirm, order
 
@@ -27,6 +30,7 @@ UNSAID = {"client_secret", "next_attempt_time", "leased_until", "update_time", "
 ROWS = """
 SELECT id::text, to_jsonb(p) AS columns FROM payment p WHERE id = $1
 UNION ALL SELECT id::text, to_jsonb(a) FROM attempt a WHERE payment_id = $1
+UNION ALL SELECT provider_id, to_jsonb(d) FROM dispute d WHERE payment_id = $1
 """
 
 
@@ -144,6 +148,53 @@ async def test_whoever_calls_a_payment_off_stands_in_its_trail_with_the_call(off
     # What we asked of the provider we asked because of that call.
     asked = [entry for entry in entries if entry.object_id == calling_off.attempt_id and entry.actor == "payment"]
     assert {entry.correlation_id for entry in asked} == {call}
+
+
+@pytest.mark.requirement("LED-5", "PAY-5")
+async def test_money_that_goes_back_says_who_wished_it_in_which_call_and_why(office: Office) -> None:
+    paid = await office.paid()
+    refund = RefundPaymentRequest(request_id=fresh_key(), payment_id=paid.payment_id, reason="given twice")
+    call = "the-call-that-gave-back"
+    refunded = await office.till.payments.RefundPayment(refund, metadata=((CORRELATION_KEY, call),))
+    entries = await office.trail(paid.payment_id)
+
+    (wished,) = [entry for entry in entries if ("0", "2500") in steps([entry], "refunding")]
+    assert (wished.actor, wished.correlation_id, wished.reason) == ("development", call, "given twice")
+    asked = [entry for entry in entries if entry.object_id == refunded.refund.attempt_id and entry.actor == "payment"]
+    assert {(entry.correlation_id, entry.reason) for entry in asked} == {(call, "given twice")}
+    assert {entry.reason for entry in entries if entry.entry_id < wished.entry_id} == {""}
+
+
+@pytest.mark.requirement("LED-5", "PAY-6")
+async def test_a_dispute_stands_in_the_trail_of_its_payment(office: Office) -> None:
+    paid = await office.paid()
+    opened = await office.till.sandbox.dispute(payment_intent=paid.provider_id)
+    await office.till.sandbox.ask("POST", f"disputes/{opened['id']}/lose")
+    await office.till.reaches(paid.payment_id, Payment.STATE_DISPUTE_LOST)
+    about = [entry for entry in await office.trail(paid.donation_id) if entry.object == "dispute"]
+    assert {(entry.object_id, entry.actor) for entry in about} == {(opened["id"], "stripe")}
+    assert all(entry.correlation_id for entry in about)
+
+
+@pytest.mark.requirement("LED-5", "PAY-11")
+async def test_whoever_leaves_a_payment_to_an_operator_stands_in_its_trail_and_whoever_only_plans_does_not(
+    office: Office,
+) -> None:
+    payment = await office.called_off()
+    schedule = load_queries("payment_svc")["schedule_payment"]
+    ids, later = (UUID(payment.payment_id), UUID(payment.charity_id)), office.till.clock.now() + datetime.timedelta(days=9)
+    async with reading(office.till.schemas, "payment", role="service") as connection:
+        for due, reason, actor in (
+            (later, "", "a planner"),
+            (None, "unproven for a day", "payment"),
+            (later, "unproven for a day", "a planner"),
+        ):
+            await connection.execute(schedule, *ids, due, reason, actor, True)
+        # The clock of the others is not to reach it.
+        await connection.execute(schedule, *ids, None, "unproven for a day", "a planner", True)
+    (entry,) = await office.trail(payment.payment_id)
+    assert steps([entry], "manual_reason") == [("", "unproven for a day")]
+    assert entry.actor == "payment"
 
 
 @pytest.mark.requirement("LED-5")

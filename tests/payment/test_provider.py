@@ -14,8 +14,9 @@ from mesh.clock import SystemClock
 from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from payment_svc.domain.answers import Absent, NotReached, Refused, Seen, Unproven
-from payment_svc.domain.inbound import EventPage
+from payment_svc.domain.inbound import EventPage, NotListed
 from payment_svc.domain.payments import IntentStatus, Payment
+from payment_svc.domain.settlement import MovementPage
 from payment_svc.provider import CircuitBreaker, Stripe, WebhookReader, calls, open_stripe
 from payment_svc.provider.breaker import CallsPaused
 from payment_svc.provider.calls import _outcome_of
@@ -81,6 +82,29 @@ async def test_stripes_own_mock_lists_events_as_we_ask_for_them(against_mock: St
     page = await against_mock.list_events(since=NOW, after=after)
     assert isinstance(page, EventPage)
     assert [event.event_id for event in page.events] == [json.loads(event.body)["id"] for event in page.events]
+
+
+@pytest.mark.requirement("REC-3")
+@pytest.mark.skipif(not STRIPE_MOCK, reason=NO_STRIPE_MOCK)
+@pytest.mark.parametrize("after", ["", "txn_123"])
+async def test_stripes_own_mock_lists_its_balance_as_we_ask_for_it(against_mock: Stripe, after: str) -> None:
+    page = await against_mock.list_movements(since=NOW, after=after)
+    assert isinstance(page, MovementPage)
+    assert [movement.category for movement in page.movements] == ["charge"]
+
+
+@pytest.mark.requirement("REC-3")
+async def test_a_page_that_stripe_does_not_show_is_none_and_a_forgotten_place_is_told_apart(
+    against_sandbox: Stripe, sandbox: Sandbox
+) -> None:
+    assert await against_sandbox.list_movements(since=NOW, after="txn_of_nobody") == NotListed(
+        "InvalidRequestError", cursor_lost=True
+    )
+    for fault in ("error_500", "garbled", "truncated"):
+        await sandbox.fault(fault, call="balance_transactions.list")
+        page = await against_sandbox.list_movements(since=NOW, after="")
+        assert isinstance(page, NotListed)
+        assert not page.cursor_lost
 
 
 @pytest.mark.requirement("HKI-5")

@@ -79,7 +79,7 @@ def donation_settings(schemas: Schemas, *, nats_url: str, payment_port: int, **m
 def payment_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> payment_svc.config.Settings:
     stripe = {"stripe_api_key": "sk_test_of_nobody", "stripe_webhook_secrets": "whsec_of_nobody", "stripe_request_s": 2}
     # Only tests of the poller fetch what a test withholds.
-    own = {"database_url": schemas.dsn("payment"), "nats_url": nats_url, "stripe_poll_s": 0}
+    own = {"database_url": schemas.dsn("payment"), "nats_url": nats_url, "stripe_poll_s": 0, "settlement_poll_s": 0}
     return payment_svc.config.Settings(**COMMON | stripe | own | more)
 
 

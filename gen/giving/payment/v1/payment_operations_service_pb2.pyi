@@ -598,7 +598,7 @@ class GetReconciliationReportResponse(_message.Message):
         """How many rows."""
         @_builtins.property
         def sum(self) -> _money_pb2.Money:
-            """What they sum to."""
+            """What they leave on the balance together; of what the provider does not have, what our books say."""
 
         def __init__(
             self,
@@ -630,11 +630,13 @@ class GetReconciliationReportResponse(_message.Message):
 
         @_builtins.property
         def ledger_net(self) -> _money_pb2.Money:
-            """What was posted to `provider_clearing` for the same balance transactions."""
+            """What was posted to `provider_balance` for the same balance transactions."""
 
         @_builtins.property
         def outstanding(self) -> _money_pb2.Money:
-            """What our books say moved that day and the provider's balance does not show yet."""
+            """What our books say moved that day and the provider's balance does not show yet, less what it shows and they do not say:
+            what has stood on `provider_clearing` since that day. In the currency of the payments.
+            """
 
         def __init__(
             self,
@@ -654,7 +656,9 @@ class GetReconciliationReportResponse(_message.Message):
     FOOTS_FIELD_NUMBER: _builtins.int
     CURRENCIES_FIELD_NUMBER: _builtins.int
     foots: _builtins.bool
-    """Whether it foots to the ledger."""
+    """Whether it foots to the ledger: every balance transaction of the day is posted, and what was posted for them is what they
+    moved, to the cent in each currency.
+    """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetReconciliationReportResponse.Line]:
         """One line per class and currency."""

@@ -158,7 +158,9 @@ class PaymentOperationsServiceServicer:
     def UploadSettlement(self, request_iterator, context):
         """Takes a settlement file of the provider (CSV, itemised by balance transaction), the header first, then the bytes in
         order. All of it counts or nothing: what is wrong as a file is refused with SETTLEMENT_FILE_REFUSED, what is wrong with a
-        row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome.
+        row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome, and needs to send no
+        more than the header. One file at a time: while another one is being taken it answers OVERLOADED. Refuses a stream that
+        does not begin with its only header with INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

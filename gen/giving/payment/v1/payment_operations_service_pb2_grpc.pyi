@@ -58,7 +58,9 @@ class PaymentOperationsServiceStub:
     UploadSettlement: _grpc.StreamUnaryMultiCallable[_payment_operations_service_pb2.UploadSettlementRequest, _payment_operations_service_pb2.UploadSettlementResponse]
     """Takes a settlement file of the provider (CSV, itemised by balance transaction), the header first, then the bytes in
     order. All of it counts or nothing: what is wrong as a file is refused with SETTLEMENT_FILE_REFUSED, what is wrong with a
-    row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome.
+    row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome, and needs to send no
+    more than the header. One file at a time: while another one is being taken it answers OVERLOADED. Refuses a stream that
+    does not begin with its only header with INVALID_ARGUMENT.
     """
     ListReconciliationItems: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ListReconciliationItemsRequest, _payment_operations_service_pb2.ListReconciliationItemsResponse]
     """Lists what does not match between the provider's balance and ours, newest day first, each with its age and what may be
@@ -116,7 +118,9 @@ class PaymentOperationsServiceAsyncStub(PaymentOperationsServiceStub):
     UploadSettlement: _aio.StreamUnaryMultiCallable[_payment_operations_service_pb2.UploadSettlementRequest, _payment_operations_service_pb2.UploadSettlementResponse]  # type: ignore[assignment]
     """Takes a settlement file of the provider (CSV, itemised by balance transaction), the header first, then the bytes in
     order. All of it counts or nothing: what is wrong as a file is refused with SETTLEMENT_FILE_REFUSED, what is wrong with a
-    row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome.
+    row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome, and needs to send no
+    more than the header. One file at a time: while another one is being taken it answers OVERLOADED. Refuses a stream that
+    does not begin with its only header with INVALID_ARGUMENT.
     """
     ListReconciliationItems: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.ListReconciliationItemsRequest, _payment_operations_service_pb2.ListReconciliationItemsResponse]  # type: ignore[assignment]
     """Lists what does not match between the provider's balance and ours, newest day first, each with its age and what may be
@@ -206,7 +210,9 @@ class PaymentOperationsServiceServicer:
     ) -> _typing.Union[_payment_operations_service_pb2.UploadSettlementResponse, _abc.Awaitable[_payment_operations_service_pb2.UploadSettlementResponse]]:
         """Takes a settlement file of the provider (CSV, itemised by balance transaction), the header first, then the bytes in
         order. All of it counts or nothing: what is wrong as a file is refused with SETTLEMENT_FILE_REFUSED, what is wrong with a
-        row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome.
+        row is that row's class. The file's hash is the idempotency key: a repeat returns the first outcome, and needs to send no
+        more than the header. One file at a time: while another one is being taken it answers OVERLOADED. Refuses a stream that
+        does not begin with its only header with INVALID_ARGUMENT.
         """
 
     def ListReconciliationItems(
