@@ -10,6 +10,7 @@ from giving.common.v1.policy_pb2 import ROLE_CHARITY
 from giving.donation.v1.donation_operations_service_pb2 import TraceDonationRequest, TraceDonationResponse
 from giving.donation.v1.donation_pb2 import Donation
 
+from donation_svc.clients import TRACE_PATIENCE_S
 from donation_svc.domain.trace import LISTED_MAX, OTHERS_MAX
 from donation_svc.store.history import HistoryStore
 from mesh.ids import new_id
@@ -150,6 +151,13 @@ async def test_where_the_payment_service_does_not_answer_the_donations_part_is_t
     # Whether it is unknown can only be said when it answers.
     refusal = await refusal_of(trace(desk, "pi_of_nobody", timeout=1 if hangs else 5))
     assert refusal.reason_name == reason
+
+
+async def test_the_payment_service_gets_no_more_than_half_of_what_the_caller_has_left(desk: Desk, appeal: Cause) -> None:
+    donation_id = await paid(desk, appeal)
+    for timeout, most in ((4, 2), (60, TRACE_PATIENCE_S)):
+        await trace(desk, donation_id, timeout=timeout)
+        assert desk.payments.remaining_s[-1] <= most
 
 
 async def test_a_promise_without_a_payment_says_so(desk: Desk, appeal: Cause) -> None:

@@ -71,6 +71,8 @@ class FakePayments(
         self.provider_intents: Counter[str] = Counter()
         self.calls: list[Any] = []
         self.identities: list[Any] = []
+        # How many seconds each call had left when it came.
+        self.remaining_s: list[float] = []
         # Request id → what was asked for, and the refund that it made.
         self.refunds: dict[str, tuple[messages.RefundPaymentRequest, Attempt]] = {}
         # What a test sets.
@@ -163,6 +165,7 @@ class FakePayments(
         call = current_call()
         assert call is not None
         self.identities.append(call.identity)
+        self.remaining_s.append(call.remaining_s())
         await self.gate.wait()
         if self.away:
             raise DependencyUnavailable("not now", dependency="payment")
