@@ -198,7 +198,9 @@ class Reconciler:
             payment = await self._desk.payments.get(payment_id)
             if payment:
                 taken = Step.REVIEW if payment.captured else Step.CHECK
-                await self._learn(payment, await self._take(taken if payment.provider_id else None, payment))
+                after = await self._learn(payment, await self._take(taken if payment.provider_id else None, payment))
+                if self._is_due(after):
+                    await self._ask_all(payment_id)
 
     async def _taken(self, payment_id: UUID) -> bool:
         """Takes the payment; False where another holder, perhaps of another process, has finished with it."""
