@@ -45,6 +45,11 @@ class Terminal:
         self._console.print(prefix + readable(line), soft_wrap=True, highlight=False)
 
 
+def harmless(text: str) -> str:
+    """A text of somebody else, without what steers a terminal."""
+    return text.translate(_CONTROL)
+
+
 def is_chatter(name: str, line: str) -> bool:
     return any(mark in line for mark in _CHATTER.get(name, ()))
 
@@ -57,9 +62,7 @@ def readable(line: str) -> Text:
     level = str(fields.get("level", ""))
     rest = " ".join(f"{key}={_value(value)}" for key, value in fields.items() if key not in _TAKEN)
     clock = str(fields.get("timestamp", ""))[11:23]
-    return Text(
-        f"{clock} {level:<7} {fields['event']} {rest}".strip().translate(_CONTROL), style=_LEVEL_STYLES.get(level, "")
-    )
+    return Text(harmless(f"{clock} {level:<7} {fields['event']} {rest}".strip()), style=_LEVEL_STYLES.get(level, ""))
 
 
 def _fields(line: str) -> dict[str, Any] | None:

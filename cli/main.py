@@ -13,6 +13,7 @@ from rich.console import Console
 from cli import demo as demonstration
 from cli import migration
 from cli import status as states
+from cli import trace as traces
 from cli import up as start
 from cli.config import MeshSettings
 from cli.folder import DataFolder
@@ -76,6 +77,22 @@ def epoch(
         migration.open_epoch(folder=DataFolder(data), settings=load(MeshSettings), service=service, reason=reason)
     )
     Console(highlight=False).print(f"{service} is in epoch {opened}; its relay publishes everything again", markup=False)
+
+
+@app.command()
+def trace(
+    reference: Annotated[
+        str, typer.Argument(help="A donation, a payment, a payment reference, an id of Stripe, or a request id.")
+    ],
+    data: Data = _DEFAULT_DATA,
+    json: Annotated[bool, typer.Option("--json", help="Print the whole answer for programs.")] = False,
+) -> None:
+    """Say where a donation's money is and why: one timeline over all services, what comes next, and when."""
+    answer = asyncio.run(traces.trace(DataFolder(data), reference))
+    if json:
+        print(traces.as_json(answer))  # noqa: T201 - for `mesh trace … --json | jq`
+    else:
+        traces.show(Console(highlight=False), answer)
 
 
 @app.command()

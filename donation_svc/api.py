@@ -19,12 +19,14 @@ from giving.donation.v1 import (
 )
 
 from donation_svc import convert
+from donation_svc.domain.waiting import waits_for
 from donation_svc.service.campaigns import Campaigns
 from donation_svc.service.charities import Charities
 from donation_svc.service.donations import Donations
 from donation_svc.service.promises import Promises
 from donation_svc.service.refunds import Refunds
-from donation_svc.service.stuck import Stuck, reason_of
+from donation_svc.service.stuck import Stuck
+from donation_svc.service.tracing import Tracing
 from mesh.audit import AuditTrail
 from mesh.rpc.call import caller_identity, mark_replayed
 
@@ -183,8 +185,9 @@ class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
 class DonationOperationsApi(donation_operations_service_pb2_grpc.DonationOperationsServiceServicer):
     """DonationOperationsService, as far as it is built."""
 
-    def __init__(self, stuck: Stuck, trail: AuditTrail) -> None:
+    def __init__(self, stuck: Stuck, tracing: Tracing, trail: AuditTrail) -> None:
         self._stuck = stuck
+        self._tracing = tracing
         self._trail = trail
 
     async def ListStuck(
@@ -192,8 +195,13 @@ class DonationOperationsApi(donation_operations_service_pb2_grpc.DonationOperati
     ) -> donation_operations_service_pb2.ListStuckResponse:
         donations, token = await self._stuck.list_stuck(request)
         return donation_operations_service_pb2.ListStuckResponse(
-            items=[convert.stuck_message(donation, reason_of(donation)) for donation in donations], next_page_token=token
+            items=[convert.stuck_message(donation, waits_for(donation)) for donation in donations], next_page_token=token
         )
+
+    async def TraceDonation(
+        self, request: donation_operations_service_pb2.TraceDonationRequest, context: Context
+    ) -> donation_operations_service_pb2.TraceDonationResponse:
+        return convert.trace_message(await self._tracing.trace_donation(request.reference))
 
     async def GetAuditTrail(
         self, request: donation_operations_service_pb2.GetAuditTrailRequest, context: Context

@@ -32,15 +32,17 @@ from donation_svc.service.access import Access
 from donation_svc.service.campaigns import Campaigns
 from donation_svc.service.charities import Charities
 from donation_svc.service.donations import Donations
-from donation_svc.service.payments import Payments, Readying
+from donation_svc.service.payments import Readying
 from donation_svc.service.personal import PersonalData
 from donation_svc.service.promises import Promises
 from donation_svc.service.refunds import Refunds
 from donation_svc.service.settlement import Settlement
 from donation_svc.service.stuck import Stuck
+from donation_svc.service.tracing import Tracing
 from donation_svc.store.campaigns import CampaignStore
 from donation_svc.store.charities import CharityStore, CommandStore
 from donation_svc.store.donations import DonationStore
+from donation_svc.store.history import HistoryStore
 from donation_svc.store.promises import PromiseStore
 from donation_svc.sweeper import Sweeper
 from mesh.clock import Clock, SystemClock
@@ -95,7 +97,7 @@ class _Shared:
     """What several use cases stand on."""
 
     def __init__(self, settings: Settings, parts: Parts, relay: Relay, clock: Clock) -> None:
-        queries = load_queries("donation_svc")
+        self.queries = queries = load_queries("donation_svc")
         self.parts, self.relay, self.clock = parts, relay, clock
         self.log = EventLog(parts.event_queries)
         self.charities = CharityStore(parts.database, queries, self.log)
@@ -116,7 +118,7 @@ class _Shared:
 class _Pledges:
     """Promises, what moves them, what takes them back, and what could not."""
 
-    def __init__(self, settings: Settings, shared: _Shared, payments: Payments) -> None:
+    def __init__(self, settings: Settings, shared: _Shared, payments: PaymentClient) -> None:
         database, clock, promises = shared.parts.database, shared.clock, shared.promises
         confirm_within = datetime.timedelta(hours=settings.confirm_within_hours)
         settlement = Settlement(
@@ -155,6 +157,9 @@ class _Pledges:
             settlement=settlement,
             clock=clock,
             confirm_within=confirm_within,
+        )
+        self.tracing = Tracing(
+            histories=HistoryStore(database, shared.queries), payments=payments, clock=clock, confirm_within=confirm_within
         )
         handler = PaymentEvents(settlement)
         self.consumer = shared.parts.consumer(handler, of="payment", durable=DURABLE, clock=clock)
@@ -197,7 +202,7 @@ class _Register:
 
     def __call__(self, server: grpc.aio.Server) -> None:
         donations = DonationApi(self.donations, self._pledges.promises, self._pledges.refunds, self.campaigns)
-        operations = DonationOperationsApi(self.stuck, self.trail)
+        operations = DonationOperationsApi(self.stuck, self._pledges.tracing, self.trail)
         charity_service_pb2_grpc.add_CharityServiceServicer_to_server(CharityApi(self.charities), server)
         campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server(CampaignApi(self.campaigns), server)
         donation_service_pb2_grpc.add_DonationServiceServicer_to_server(donations, server)

@@ -6,30 +6,37 @@ import time
 
 from giving.common.v1.identity_pb2 import Identity
 from giving.common.v1.policy_pb2 import ROLE_INTERNAL
-from giving.payment.v1 import payment_service_pb2
+from giving.payment.v1 import payment_operations_service_pb2, payment_service_pb2
+from giving.payment.v1.payment_operations_service_pb2 import TracePaymentRequest
 from giving.payment.v1.payment_service_pb2 import AbandonPaymentRequest, CreatePaymentRequest, RefundPaymentRequest
 
 from donation_svc import convert
 from donation_svc.domain.donations import Donation
 from donation_svc.domain.payments import PaymentWord
 from donation_svc.service.payments import PaymentAnswer, RefundAnswer
+from donation_svc.service.tracing import PaymentTrace
 from mesh.rpc.call import Call, current_call
 from mesh.rpc.channel import Caller, own_call
 from mesh.rpc.contract import Method, methods_of, services_of
 
 _SERVICE = "/giving.payment.v1.PaymentService"
+_OPERATIONS = "/giving.payment.v1.PaymentOperationsService"
+# Whoever asks for a trace gets the donation's part even where the payment service hangs: that is waited for so long at most,
+# and no longer than half of what the caller has left.
+TRACE_PATIENCE_S = 3.0
 _SELF = Identity(roles=[ROLE_INTERNAL], subject="donation")
 
 
 class PaymentClient:
-    """PaymentService."""
+    """PaymentService, and of PaymentOperationsService what a trace needs."""
 
     def __init__(self, caller: Caller) -> None:
-        methods = methods_of(services_of([payment_service_pb2]))
+        methods = methods_of(services_of([payment_service_pb2, payment_operations_service_pb2]))
         self._caller = caller
         self._create = methods[f"{_SERVICE}/CreatePayment"]
         self._abandon = methods[f"{_SERVICE}/AbandonPayment"]
         self._refund = methods[f"{_SERVICE}/RefundPayment"]
+        self._trace = methods[f"{_OPERATIONS}/TracePayment"]
 
     async def create_payment(self, donation: Donation) -> PaymentAnswer:
         """The donation's payment, new or known, and what the donor confirms it with.
@@ -61,6 +68,18 @@ class PaymentClient:
         call = _call(self._refund)
         answer = await self._caller.unary(self._refund, request, call)
         return RefundAnswer(convert.word_from_payment(answer.payment), call.is_replayed)
+
+    async def trace_payment(self, reference: str) -> PaymentTrace:
+        """Everything that the payment service knows of a payment by any id of it.
+
+        Raises:
+            Refusal: it knows none, or did not answer in time.
+        """
+        call = _call(self._trace)
+        call.deadline = time.monotonic() + min(TRACE_PATIENCE_S, call.remaining_s() / 2)
+        answer = await self._caller.unary(self._trace, TracePaymentRequest(reference=reference), call)
+        donation_id = convert.optional_id(answer.payment.donation_id)
+        return PaymentTrace(donation_id, convert.payment_steps(answer), convert.payment_part(answer))
 
 
 def _call(method: Method) -> Call:

@@ -9,18 +9,22 @@ from uuid import UUID
 
 from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1 import campaign_pb2, charity_pb2, donation_pb2, donation_service_pb2, event_pb2
-from giving.donation.v1.donation_operations_service_pb2 import ListStuckResponse
+from giving.donation.v1.donation_operations_service_pb2 import ListStuckResponse, TraceDonationResponse
 from giving.donation.v1.donation_service_pb2 import RefundDonationRequest
 from giving.payment.v1 import payment_pb2
 from giving.payment.v1.event_pb2 import PaymentChanged
+from giving.payment.v1.payment_operations_service_pb2 import TracePaymentResponse
 from giving.payment.v1.payment_service_pb2 import AbandonPaymentRequest, CreatePaymentRequest, RefundPaymentRequest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from donation_svc.domain.causes import Campaign, Charity, CurrencyRule, Offer
 from donation_svc.domain.donations import Disputed, Donation, DonationState, Reversal, Reversed, Tally
+from donation_svc.domain.explanation import Explanation, PaymentPart
 from donation_svc.domain.fees import fee_rate
 from donation_svc.domain.payments import Ended, Fact, Held, PaymentState, PaymentWord, Readied, Settled, Step
+from donation_svc.domain.trace import Step as TracedStep
+from donation_svc.domain.trace import Trace
 from mesh.money import Money
 
 # What happened → how it is announced, where it says no more than what changed.
@@ -263,3 +267,33 @@ def word_from_event(version: int, changed: PaymentChanged) -> PaymentWord:
         failure_code=changed.provider_code,
         closed=changed.closed,
     )
+
+
+def payment_steps(answer: TracePaymentResponse) -> list[TracedStep]:
+    """The payment service's part of a timeline."""
+    return [TracedStep(time_from(step.time), step.what, dict(step.details), service="payment") for step in answer.steps]
+
+
+def payment_part(answer: TracePaymentResponse) -> PaymentPart:
+    """What the payment service says of where a payment stands."""
+    word = word_from_payment(answer.payment) if answer.HasField("payment") else None
+    next_time = time_from(answer.next_time) if answer.HasField("next_time") else None
+    return PaymentPart(word, Explanation(answer.why, answer.next, next_time))
+
+
+def trace_message(trace: Trace) -> TraceDonationResponse:
+    donation = donation_message(trace.donation) if trace.donation else None
+    if donation:
+        # What callers put there is theirs and may be personal; a trace is shown around.
+        donation.metadata.clear()
+    return TraceDonationResponse(
+        donation=donation,
+        steps=map(_step_of_trace, trace.steps),
+        why=trace.explanation.why,
+        next=trace.explanation.next,
+        next_time=timestamp(trace.explanation.next_time),
+    )
+
+
+def _step_of_trace(step: TracedStep) -> TraceDonationResponse.Step:
+    return TraceDonationResponse.Step(time=timestamp(step.time), service=step.service, what=step.what, details=step.details)

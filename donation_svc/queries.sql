@@ -269,3 +269,57 @@ LEFT JOIN LATERAL (
 ) AS given ON true
 WHERE a.reference_id = $1 AND a.id > $2
 ORDER BY a.id LIMIT $3;
+
+-- name: traced_donations
+-- At most $3 donations that a reference names, newest first: the one with this id, those that a checkout recorded under this
+-- payment reference, and those that this call made or changed, or that a command of it was about. A call that moved more than
+-- 1,000 donations names some of them.
+SELECT found.id
+FROM (SELECT d.id, 1 AS rank FROM donation d WHERE d.id = $2
+      UNION ALL (SELECT d.id, 2 FROM donation d WHERE d.payment_ref = $1 LIMIT 1000)
+      UNION ALL (SELECT d.id, 2 FROM donation d
+                 WHERE hashtextextended(d.correlation_id, 0) = hashtextextended($1, 0) AND d.correlation_id = $1
+                 LIMIT 1000)
+      UNION ALL (SELECT d.id, 2 FROM audit a JOIN donation d ON d.id = a.reference_id
+                 WHERE a.object = 'donation' AND a.before ? 'correlation_id'
+                   AND hashtextextended(a.before ->> 'correlation_id', 0) = hashtextextended($1, 0)
+                   AND a.before ->> 'correlation_id' = $1
+                 LIMIT 1000)
+      UNION ALL (SELECT d.id, 2 FROM command c JOIN donation d ON d.id = c.subject_id WHERE c.correlation_id = $1 LIMIT 1000)
+     ) AS found
+GROUP BY found.id ORDER BY min(found.rank), found.id DESC LIMIT $3;
+
+-- name: traced_origin
+-- Who had a donation recorded, and in which call: the row says it until it is changed, then its first change says it.
+SELECT d.caller AS actor,
+       coalesce((SELECT a.before ->> 'correlation_id' FROM audit a
+                 WHERE a.reference_id = d.id AND a.object = 'donation' AND a.before ? 'correlation_id' ORDER BY a.id LIMIT 1),
+                d.correlation_id) AS correlation_id
+FROM donation d WHERE d.id = $1;
+
+-- name: traced_commands
+-- The newest $2 commands about a donation.
+SELECT method, reason, actor, correlation_id, create_time
+FROM command WHERE subject_id = $1 ORDER BY create_time DESC LIMIT $2;
+
+-- name: traced_reversals
+-- The newest $2 reversals of a donation.
+SELECT id, charity_id, donation_id, amount, currency, caller, refund_ref, correlation_id, create_time
+FROM reversal WHERE donation_id = $1 ORDER BY create_time DESC, id DESC LIMIT $2;
+
+-- name: traced_changes
+-- The newest $2 changes of a donation that a timeline tells: where it went, what it counts for, and whatever was done by hand to
+-- it and what belongs to it. `time`: by the service's clock, as the change or, where that clock stood still, an earlier one has
+-- it; of what was done by hand it is the database's.
+SELECT c.object, c.object_id, c.before, c.after, c.actor, c.correlation_id, c.reason, c.database_role, c.by_hand, c.time
+FROM (SELECT a.id, a.object, a.object_id, a.before, a.after, a.actor, a.correlation_id, a.reason, a.database_role, w.by_hand,
+             CASE WHEN w.by_hand THEN a.create_time
+                  ELSE coalesce(max((a.after ->> 'update_time')::timestamptz)
+                                FILTER (WHERE a.object = 'donation' AND NOT w.by_hand) OVER (ORDER BY a.id), d.create_time)
+             END AS time
+      FROM donation d JOIN audit a ON a.reference_id = d.id,
+           LATERAL (SELECT a.database_role <> session_user AS by_hand) AS w
+      WHERE d.id = $1) AS c
+WHERE c.by_hand
+   OR c.after ?| ARRAY['state', 'gross', 'refunded', 'disputed', 'failure_code', 'retryable', 'hold_end_time']
+ORDER BY c.id DESC LIMIT $2;

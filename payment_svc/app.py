@@ -43,12 +43,14 @@ from payment_svc.service.payments import Payments
 from payment_svc.service.reconciliation import Reconciliation
 from payment_svc.service.settlement import Settlement
 from payment_svc.service.settlement_files import Uploads
+from payment_svc.service.tracing import Tracing
 from payment_svc.service.waiting import Waits
 from payment_svc.service.webhooks import Webhooks
 from payment_svc.settlement import SettlementWalker
 from payment_svc.store.breaker import BreakerStore
 from payment_svc.store.checkpoints import Checkpoints
 from payment_svc.store.commands import CommandStore
+from payment_svc.store.history import HistoryStore
 from payment_svc.store.inbound_events import InboundEvents
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
@@ -173,6 +175,7 @@ class _Books:
         self.decisions = BreakerDecisions(
             database=database, store=BreakerStore(queries), commands=fences, breaker=breaker, clock=clock
         )
+        self.tracing = Tracing(histories=HistoryStore(database, payments, queries), calls=breaker, clock=clock)
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
@@ -201,6 +204,7 @@ class _Books:
                 decisions=self.decisions,
                 inbound=self.inbound,
                 open_payments=self.open_payments,
+                tracing=self.tracing,
                 uploads=self.settling.uploads,
                 reconciliation=self.settling.reconciliation,
                 trail=self.trail,

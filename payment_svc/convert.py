@@ -11,7 +11,7 @@ from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1.event_pb2 import DonationChange as DonationChangeMessage
 from giving.payment.v1 import event_pb2, payment_operations_service_pb2, payment_pb2
 from giving.payment.v1 import ledger_service_pb2 as messages
-from giving.payment.v1.payment_operations_service_pb2 import ListOpenPaymentsResponse
+from giving.payment.v1.payment_operations_service_pb2 import ListOpenPaymentsResponse, TracePaymentResponse
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from mesh.errors import InvalidArgument
@@ -22,6 +22,7 @@ from payment_svc.domain.inbound import StoredEvent
 from payment_svc.domain.ledger import DonationChange, Entry, PostingKind, Verification, Violation
 from payment_svc.domain.payments import Attempt, Dispute, Payment
 from payment_svc.domain.reconciliation import ACTIONS, Finding, Footing, Report, Tally
+from payment_svc.domain.trace import Step, Trace
 from payment_svc.ledger import BIGINT_MAX, BIGINT_MIN
 
 
@@ -226,6 +227,20 @@ def breaker_message(standing: Standing) -> payment_operations_service_pb2.Breake
         actor=decision.actor if breaker.held else "",
         failures=standing.failures,
     )
+
+
+def trace_message(trace: Trace) -> TracePaymentResponse:
+    return TracePaymentResponse(
+        payment=payment_message(trace.payment) if trace.payment else None,
+        steps=map(_step_message, trace.steps),
+        why=trace.explanation.why,
+        next=trace.explanation.next,
+        next_time=_timestamp(trace.explanation.next_time),
+    )
+
+
+def _step_message(step: Step) -> TracePaymentResponse.Step:
+    return TracePaymentResponse.Step(time=_timestamp(step.time), what=step.what, details=step.details)
 
 
 def tally_line(tally: Tally) -> payment_operations_service_pb2.GetReconciliationReportResponse.Line:

@@ -173,7 +173,8 @@ WHERE id = $1 AND charity_id = $2;
 -- change of the payment that somebody makes. $6: whoever holds it lets go of it.
 UPDATE payment
 SET next_attempt_time = $3, manual_reason = $4, leased_until = CASE WHEN NOT $6 THEN leased_until END,
-    actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END
+    actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END,
+    update_time = CASE WHEN manual_reason = $4 THEN update_time ELSE $7 END
 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_attempt
@@ -401,6 +402,95 @@ SELECT held, reason, version, actor FROM breaker;
 -- An operator's decision about the circuit breaker.
 UPDATE breaker SET held = $1, reason = $2, version = version + 1, actor = $3, correlation_id = $4, update_time = $5
 RETURNING held, reason, version, actor;
+
+-- name: traced_payment
+-- The payment that a reference names: itself, its donation, its intent, a charge, refund or dispute of it, an event about it, or
+-- the call of a command about it. One statement asks each in its own index.
+SELECT found.id
+FROM (SELECT id, 1 AS rank FROM payment WHERE id = $2
+      UNION ALL SELECT id, 2 FROM payment WHERE donation_id = $2
+      UNION ALL SELECT id, 3 FROM payment WHERE provider_id = $1
+      UNION ALL SELECT payment_id, 4 FROM attempt WHERE object_id = $1
+      UNION ALL SELECT payment_id, 5 FROM dispute WHERE provider_id = $1
+      UNION ALL SELECT p.id, 6 FROM provider_event e JOIN payment p ON p.provider_id = e.intent_id WHERE e.event_id = $1
+      UNION ALL SELECT p.id, 7 FROM command c
+                JOIN payment p ON p.id = CASE WHEN c.subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                                              THEN c.subject::uuid END
+                WHERE c.correlation_id = $1) AS found
+ORDER BY found.rank, found.id DESC LIMIT 1;
+
+-- name: traced_origin
+-- Who had a payment recorded, and in which call: the row says it until it is changed, then its first change says it.
+SELECT coalesce((SELECT a.before ->> 'actor' FROM audit a
+                 WHERE a.reference_id = p.id AND a.object = 'payment' AND a.before ? 'actor' ORDER BY a.id LIMIT 1),
+                p.actor) AS actor,
+       coalesce((SELECT a.before ->> 'correlation_id' FROM audit a
+                 WHERE a.reference_id = p.id AND a.object = 'payment' AND a.before ? 'correlation_id' ORDER BY a.id LIMIT 1),
+                p.correlation_id) AS correlation_id
+FROM payment p WHERE p.id = $1;
+
+-- name: traced_events
+-- The newest $3 webhooks about an intent, and the one with an id.
+SELECT event_id, type, intent_id, state, reason, attempts, next_attempt_time, polled, operator_reason, actor, provider_time,
+       create_time, update_time
+FROM provider_event WHERE (intent_id = $1 AND intent_id <> '') OR event_id = $2
+ORDER BY create_time DESC, event_id DESC LIMIT $3;
+
+-- name: traced_stray
+-- The intent that a webhook is about, whose payment is not known.
+SELECT intent_id FROM provider_event WHERE event_id = $1;
+
+-- name: traced_commands
+-- The newest $2 commands about any of these.
+SELECT method, subject, reason, actor, correlation_id, create_time
+FROM command WHERE subject = ANY ($1) ORDER BY create_time DESC LIMIT $2;
+
+-- name: traced_postings
+-- The newest $2 postings of a payment with what they moved in each currency. `time`: as with changes, of the payment's change
+-- that the same transaction wrote down; the ledger's own time is the database's.
+WITH moment AS MATERIALIZED (
+  SELECT w.tx, max(w.time) AS time
+  FROM (SELECT a.tx, coalesce(max((a.after ->> 'update_time')::timestamptz) OVER (ORDER BY a.id), p.create_time) AS time
+        FROM payment p JOIN audit a ON a.reference_id = p.id AND a.object = 'payment' AND a.database_role = session_user
+        WHERE p.id = $1) AS w
+  GROUP BY w.tx
+)
+SELECT p.id, p.kind, p.reverses, coalesce(m.time, p.create_time) AS time, e.currency,
+       (sum(e.amount) FILTER (WHERE e.amount > 0))::bigint AS amount
+FROM (SELECT day, id, kind, reverses, tx, create_time FROM posting
+      WHERE payment_id = $1 ORDER BY create_time DESC, id DESC LIMIT $2) AS p
+JOIN entry e ON e.day = p.day AND e.posting_id = p.id
+LEFT JOIN moment m ON m.tx = p.tx
+GROUP BY p.id, p.kind, p.reverses, p.create_time, m.time, e.currency
+ORDER BY p.create_time, p.id, e.currency;
+
+-- name: traced_recorded
+-- The newest $2 postings of a donation that a checkout charged, each with the donation's own part. Where the parts of a batch
+-- cancelled out, there is no posting.
+SELECT p.id, p.kind, p.create_time AS time, e.currency, a.delta AS amount
+FROM (SELECT day, event_id, posting_day, posting_id, delta FROM applied
+      WHERE donation_id = $1 ORDER BY day DESC, event_id DESC LIMIT $2) AS a
+JOIN posting p ON p.day = a.posting_day AND p.id = a.posting_id
+JOIN LATERAL (SELECT currency FROM entry WHERE day = p.day AND posting_id = p.id LIMIT 1) AS e ON true
+ORDER BY p.create_time, p.id;
+
+-- name: traced_changes
+-- The newest $2 changes of a payment and of what belongs to it that a timeline tells: where it and its attempts and disputes
+-- went, who has to look, and whatever was done by hand. `time`: by the service's clock, as the payment's own change of the same
+-- transaction or, where that clock stood still, an earlier one has it; of what was done by hand it is the database's.
+SELECT c.object, c.object_id, c.before, c.after, c.actor, c.correlation_id, c.reason, c.database_role, c.by_hand, c.time
+FROM (SELECT a.id, a.object, a.object_id, a.before, a.after, a.actor, a.correlation_id, a.reason, a.database_role, w.by_hand,
+             CASE WHEN w.by_hand THEN a.create_time
+                  ELSE coalesce(max((a.after ->> 'update_time')::timestamptz)
+                                FILTER (WHERE a.object = 'payment' AND NOT w.by_hand) OVER (ORDER BY a.id), p.create_time)
+             END AS time
+      FROM payment p JOIN audit a ON a.reference_id = p.id,
+           LATERAL (SELECT a.database_role <> session_user AS by_hand) AS w
+      WHERE p.id = $1) AS c
+WHERE c.by_hand
+   OR c.after ?| ARRAY['state', 'captured', 'refunding', 'refunded', 'disputed', 'lost', 'unwanted', 'manual_reason',
+                       'outcome', 'refusals', 'object_id', 'withdrawals', 'reinstatements']
+ORDER BY c.id DESC LIMIT $2;
 
 -- name: hasten_checkpoint
 -- A list is due at once, unless somebody walks it.

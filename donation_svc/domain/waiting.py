@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Mapping
 
 from donation_svc.domain.donations import Donation, DonationState
 
@@ -11,6 +12,12 @@ from donation_svc.domain.donations import Donation, DonationState
 LOOK_AGAIN = datetime.timedelta(seconds=30)
 # A promise whose payment never became ready in this time is called off.
 READY_WITHIN = datetime.timedelta(hours=1)
+# What an open donation waits for where nothing else is written down.
+_WAITS_FOR: Mapping[DonationState, str] = {
+    DonationState.PENDING: "the payment is being made ready",
+    DonationState.AWAITING_PAYMENT: "the donor has not confirmed the payment",
+    DonationState.FAILED: "the charge was declined; the donor may try again",
+}
 
 
 class Due(enum.Enum):
@@ -31,3 +38,8 @@ def due(donation: Donation, *, now: datetime.datetime, confirm_within: datetime.
 def ends_at(donation: Donation, *, confirm_within: datetime.timedelta) -> datetime.datetime:
     """Until when the donor may confirm, or what is held may be captured."""
     return donation.hold_end_time or donation.create_time + confirm_within
+
+
+def waits_for(donation: Donation) -> str:
+    """Why it is open."""
+    return donation.waiting_for or _WAITS_FOR[donation.state]

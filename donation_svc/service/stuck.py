@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 
 from giving.donation.v1.donation_operations_service_pb2 import ListStuckRequest
 
-from donation_svc.domain.donations import Donation, DonationState
+from donation_svc.domain.donations import Donation
 from donation_svc.store.promises import PromiseStore
 from mesh import pages
 from mesh.clock import Clock
 
 # A century: nothing here is older, and calendars reach that far back.
 AGE_S_MAX = 100 * 366 * 24 * 3600
-# What an open donation waits for where nothing else is written down.
-_WAITS_FOR: Mapping[DonationState, str] = {
-    DonationState.PENDING: "the payment is being made ready",
-    DonationState.AWAITING_PAYMENT: "the donor has not confirmed the payment",
-    DonationState.FAILED: "the charge was declined; the donor may try again",
-}
 
 
 class Stuck:
@@ -43,8 +36,3 @@ class Stuck:
         found = await self._promises.open_page(before=self._clock.now() - age, after=after, limit=size + 1)
         token = self._tokens.make(found[size - 1].id, list_name=list_name) if len(found) > size else ""
         return found[:size], token
-
-
-def reason_of(donation: Donation) -> str:
-    """Why it is open."""
-    return donation.waiting_for or _WAITS_FOR[donation.state]

@@ -19,6 +19,7 @@ from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.open_payments import OpenPayments
 from payment_svc.service.reconciliation import Reconciliation
 from payment_svc.service.settlement_files import Uploads
+from payment_svc.service.tracing import Tracing
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -32,6 +33,7 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         decisions: BreakerDecisions,
         inbound: InboundOperations,
         open_payments: OpenPayments,
+        tracing: Tracing,
         uploads: Uploads,
         reconciliation: Reconciliation,
         trail: AuditTrail,
@@ -39,6 +41,7 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         self._decisions = decisions
         self._inbound = inbound
         self._open_payments = open_payments
+        self._tracing = tracing
         self._uploads = uploads
         self._reconciliation = reconciliation
         self._trail = trail
@@ -96,6 +99,9 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         standing, replayed = await self._decisions.set_breaker(request)
         mark_replayed(replayed=replayed)
         return messages.SetBreakerResponse(breaker=convert.breaker_message(standing))
+
+    async def TracePayment(self, request: messages.TracePaymentRequest, context: Context) -> messages.TracePaymentResponse:
+        return convert.trace_message(await self._tracing.trace_payment(request.reference))
 
     async def GetAuditTrail(
         self, request: messages.GetAuditTrailRequest, context: Context

@@ -33,7 +33,9 @@ class PaymentBook(Protocol):
         """Stores a change of a locked payment."""
         ...
 
-    async def schedule(self, connection: Connection, payment: Payment, *, actor: str, release: bool) -> None:
+    async def schedule(
+        self, connection: Connection, payment: Payment, *, actor: str, release: bool, now: datetime.datetime
+    ) -> None:
         """Stores when the provider is asked next, and whether an operator has to look."""
         ...
 
@@ -101,7 +103,7 @@ class Changes:
         planned = self._planned(payment, advanced, ask_at=ask_at)
         release = holder and (planned.next_attempt_time is None or planned.next_attempt_time > now)
         if advanced == payment:
-            await self._payments.schedule(connection, planned, actor=actor, release=release)
+            await self._payments.schedule(connection, planned, actor=actor, release=release, now=now)
             return planned
         said = (payment.state, payment.failure_code)
         quiet = replace(advanced, progress=payment.progress, returns_said=payment.returns_said)

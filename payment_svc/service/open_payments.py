@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from uuid import UUID
 
 from giving.payment.v1 import payment_operations_service_pb2 as messages
@@ -11,7 +10,8 @@ from giving.payment.v1 import payment_operations_service_pb2 as messages
 from mesh import pages
 from mesh.fence import make_fence
 from mesh.postgres import Connection
-from payment_svc.domain.asking import Step, next_step
+from payment_svc.domain.asking import next_step
+from payment_svc.domain.explanation import waits_for
 from payment_svc.domain.payments import Payment
 from payment_svc.refusals import PaymentNotFound
 from payment_svc.service.changes import Desk
@@ -20,17 +20,6 @@ from payment_svc.store.commands import Command, CommandStore
 
 # A century: nothing here is older, and calendars reach that far back.
 AGE_S_MAX = 100 * 366 * 24 * 3600
-# What an open payment waits for where an operator need not look.
-_WAITS_FOR: Mapping[Step | None, str] = {
-    None: "nothing: it has ended",
-    Step.CREATE: "the intent is being made at the provider",
-    Step.LOOK_UP: "an answer was lost: the provider is asked whether it has the intent",
-    Step.CANCEL: "the intent is being called off at the provider",
-    Step.CAPTURE: "what is held is being taken",
-    Step.CHECK: "the donor, or whoever captures what is held; the provider is asked now and then in case a webhook was lost",
-    Step.REFUND: "a refund is being made at the provider",
-    Step.REVIEW: "what went back does not add up yet: the provider is asked for all of it",
-}
 
 
 class OpenPayments:
@@ -83,4 +72,4 @@ class OpenPayments:
 
     def reason_of(self, payment: Payment) -> str:
         """Why it is open."""
-        return payment.manual_reason or _WAITS_FOR[next_step(payment, now=self._desk.clock.now())]
+        return payment.manual_reason or waits_for(payment, now=self._desk.clock.now())

@@ -27,12 +27,12 @@ class InboundEvents:
         """An event and its body as it came, empty where our key does not open it."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(self._queries["provider_event"], event_id)
-        return (_event(row), opened(self._seal, row)) if row else None
+        return (event_from(row), opened(self._seal, row)) if row else None
 
     async def lock(self, connection: Connection, event_id: str) -> StoredEvent | None:
         """The event, locked until the transaction ends."""
         row = await connection.fetchrow(self._queries["provider_event_for_update"], event_id)
-        return _event(row) if row else None
+        return event_from(row) if row else None
 
     async def page(self, state: EventState | None, *, before: Position, limit: int) -> list[StoredEvent]:
         """Events in one state or any, newest first, before a position."""
@@ -40,7 +40,7 @@ class InboundEvents:
         query = "provider_events_page" if applied_too else "unapplied_provider_events_page"
         async with self._database.connection() as connection:
             rows = await connection.fetch(self._queries[query], before.time, before.name, state or 0, limit)
-        return [_event(row) for row in rows]
+        return [event_from(row) for row in rows]
 
     async def named(self, connection: Connection, event_ids: Collection[str]) -> list[StoredEvent]:
         """The events with these ids that there are, oldest first."""
@@ -85,10 +85,10 @@ class InboundEvents:
 
 
 def _events(rows: Sequence[Any]) -> list[StoredEvent]:
-    return [_event(row) for row in rows]
+    return [event_from(row) for row in rows]
 
 
-def _event(row: Any) -> StoredEvent:
+def event_from(row: Any) -> StoredEvent:
     return StoredEvent(
         event_id=row["event_id"],
         type=row["type"],

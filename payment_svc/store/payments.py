@@ -62,7 +62,11 @@ class PaymentStore:
 
     async def get(self, payment_id: UUID) -> Payment | None:
         async with self._database.connection() as connection:
-            return await self._one(connection, "payment", payment_id)
+            return await self.read(connection, payment_id)
+
+    async def read(self, connection: Connection, payment_id: UUID) -> Payment | None:
+        """The payment, as the caller's transaction sees it."""
+        return await self._one(connection, "payment", payment_id)
 
     async def lock(self, connection: Connection, payment_id: UUID) -> Payment | None:
         """The payment, locked until the transaction ends."""
@@ -113,7 +117,9 @@ class PaymentStore:
                 await self._save_dispute(connection, after, dispute, stamp)
         return replace(after, attempts=tuple(stored), update_time=stamp.now)
 
-    async def schedule(self, connection: Connection, payment: Payment, *, actor: str, release: bool) -> None:
+    async def schedule(
+        self, connection: Connection, payment: Payment, *, actor: str, release: bool, now: datetime.datetime
+    ) -> None:
         """Stores when the provider is asked next; `release`: whoever stores it lets go of the payment."""
         await connection.execute(
             self._queries["schedule_payment"],
@@ -123,6 +129,7 @@ class PaymentStore:
             payment.manual_reason,
             actor,
             release,
+            now,
         )
 
     async def claim(self, payment_id: UUID, *, now: datetime.datetime, until: datetime.datetime) -> bool:

@@ -64,12 +64,14 @@ async def test_the_payment_examples_end_in_one_paid_donation_after_a_decline(fol
     assert "STATE_PARTIALLY_REFUNDED" in out
 
 
+@pytest.mark.requirement("OPS-3")
 @pytest.mark.skipif(not shutil.which("grpcurl", path=TOOLS), reason="needs grpcurl: run `make tools` where Go is")
 async def test_the_grpcurl_and_buf_examples_work_as_printed(folder: Path) -> None:
     out = await shell(here("\n".join((*blocks("sh")[:2], blocks("sh")[3])), folder))
     assert '"status": "SERVING"' in out
     assert "rpc VerifyLedger" in out
     assert '"balances"' in out
+    assert '"why": "A checkout charged it, and it counts for 1.00 USD; ' in out
 
 
 async def test_the_python_example_works_as_printed(folder: Path) -> None:

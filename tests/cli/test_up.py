@@ -148,6 +148,9 @@ async def test_the_demonstration_only_records_where_nobody_shall_pay(running: tu
     ended = await mesh("demo", "--data", str(folder), "--donations", "20", "--paid-percent", "0")
     assert "promised" not in ended.out
     assert "all books agree" in ended.out, ended.out
+    campaign_id = re.search(r"campaign (\S+):", ended.out)[1]
+    traced = await mesh("trace", f"demo-{campaign_id}-0", "--data", str(folder))
+    assert "why   A checkout charged it, and it counts for" in traced.out, traced.err
 
 
 @pytest.mark.requirement("OPS-4")

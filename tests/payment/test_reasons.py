@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -12,6 +13,8 @@ import pytest
 
 from payment_svc.domain.asking import DAY, manual_reason, retry_at
 from payment_svc.domain.facts import CallRefused, CallUnproven, RefundAsked
+from payment_svc.domain.meanings import OF_CALLS as CALLS_TOLD
+from payment_svc.domain.meanings import OF_PAYMENTS
 from payment_svc.domain.payments import AttemptKind, Payment
 from payment_svc.domain.reasons import OF_CALLS, Cure, of_call
 from tests.support.payment_facts import NOW, PAID, after, refund
@@ -66,3 +69,20 @@ def test_more_that_went_back_than_was_taken_is_for_an_operator() -> None:
 def test_a_refused_call_is_made_again_at_growing_distances() -> None:
     waits = [(retry_at(refusals=refusals, now=NOW) - NOW).total_seconds() for refusals in range(1, 8)]
     assert waits == [30, 120, 600, 3600, 21600, 86400, 86400]
+
+
+@pytest.mark.requirement("PAY-11", "OPS-3")
+@pytest.mark.parametrize(
+    ("meanings", "column", "sections"),
+    [(OF_PAYMENTS, 1, ("Declines", "Refusals")), (CALLS_TOLD, 3, ("Refusals of our own calls",))],
+)
+def test_operators_are_told_of_each_code_what_is_published(
+    meanings: Mapping[str, str], column: int, sections: tuple[str, ...]
+) -> None:
+    published = {}
+    for section in sections:
+        text = re.split(r"^## ", DOCUMENT.read_text().split(f"## {section}\n")[1], flags=re.MULTILINE)[0]
+        for cells in (line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")):
+            published |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[column])
+    assert set(meanings) == set(published)
+    assert [code for code, words in meanings.items() if not published[code].startswith(words)] == []

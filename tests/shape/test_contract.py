@@ -34,10 +34,9 @@ NOT_BUILT = {
     "AggregateService": {"GetStats", "ListLeaderboard", "RebuildTotals", "VerifyTotal"},
     "AuthService": {"Authenticate", "CreateApiKey", "RevokeApiKey", "RotateApiKey"},
     "CampaignService": {"CloseCampaign"},
-    "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies", "TraceDonation"},
+    "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies"},
     "DonationService": {"ListMyDonations", "RecordDonations"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
-    "PaymentOperationsService": {"TracePayment"},
 }  # fmt: skip
 
 

@@ -18,9 +18,10 @@ import grpc
 from giving.common.v1 import error_pb2
 from giving.common.v1.event_pb2 import Event, EventWindow
 from giving.common.v1.money_pb2 import Money
+from giving.payment.v1 import payment_operations_service_pb2, payment_operations_service_pb2_grpc, payment_service_pb2_grpc
 from giving.payment.v1 import payment_service_pb2 as messages
-from giving.payment.v1 import payment_service_pb2_grpc
 from giving.payment.v1.event_pb2 import PaymentChanged, PaymentTally
+from giving.payment.v1.payment_operations_service_pb2 import TracePaymentRequest, TracePaymentResponse
 from giving.payment.v1.payment_pb2 import Attempt, Payment
 from nats.js import JetStreamContext
 from uuid_utils.compat import uuid7
@@ -40,6 +41,10 @@ class PaymentAbandoned(Refusal):
     reason = error_pb2.ERROR_REASON_PAYMENT_ABANDONED
 
 
+class PaymentNotFound(Refusal):
+    reason = error_pb2.ERROR_REASON_PAYMENT_NOT_FOUND
+
+
 class PaymentStateConflict(Refusal):
     reason = error_pb2.ERROR_REASON_PAYMENT_STATE_CONFLICT
 
@@ -56,8 +61,10 @@ class ProviderUnavailable(Refusal):
     reason = error_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE
 
 
-class FakePayments(payment_service_pb2_grpc.PaymentServiceServicer):
-    """CreatePayment, AbandonPayment and RefundPayment in memory."""
+class FakePayments(
+    payment_service_pb2_grpc.PaymentServiceServicer, payment_operations_service_pb2_grpc.PaymentOperationsServiceServicer
+):
+    """CreatePayment, AbandonPayment, RefundPayment and TracePayment in memory."""
 
     def __init__(self) -> None:
         self.payments: dict[str, Payment] = {}
@@ -118,6 +125,19 @@ class FakePayments(payment_service_pb2_grpc.PaymentServiceServicer):
         if self.answer_lost:
             raise DependencyUnavailable("the answer is lost", dependency="payment")
         return messages.RefundPaymentResponse(payment=payment, refund=refund)
+
+    async def TracePayment(  # noqa: N802 - the contract's
+        self, request: TracePaymentRequest, context: Any
+    ) -> TracePaymentResponse:
+        """One step: that it was recorded."""
+        await self._arrive(request)
+        payment = next((each for each in self.payments.values() if request.reference in ids_of(each)), None)
+        if payment is None:
+            raise PaymentNotFound("nothing is known", payment_id=request.reference)
+        step = TracePaymentResponse.Step(what="recorded by the payment service", details={"payment_id": payment.payment_id})
+        step.time.GetCurrentTime()
+        state = Payment.State.Name(payment.state)
+        return TracePaymentResponse(payment=payment, steps=[step], why=f"The payment says {state}.", next="Nothing comes.")
 
     def _refunded(self, payment: Payment, request: messages.RefundPaymentRequest) -> Attempt:
         if not payment.captured.minor_units:
@@ -214,7 +234,14 @@ class FakePayments(payment_service_pb2_grpc.PaymentServiceServicer):
 
 def id_of(request: Any) -> str:
     """What a request is about."""
+    if isinstance(request, TracePaymentRequest):
+        return request.reference
     return request.payment_id if isinstance(request, messages.RefundPaymentRequest) else request.donation_id
+
+
+def ids_of(payment: Payment) -> set[str]:
+    """What a payment is known by."""
+    return {payment.payment_id, payment.donation_id, payment.provider_id}
 
 
 def remaining(payment: Payment) -> int:
@@ -278,6 +305,8 @@ async def serving(payments: FakePayments) -> AsyncIterator[RunningServer]:
 
     def register(server: grpc.aio.Server) -> None:
         payment_service_pb2_grpc.add_PaymentServiceServicer_to_server(payments, server)
+        payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(payments, server)
 
-    async with serve(settings(), modules=(messages,), register=register, probes={}) as server:
+    modules = (messages, payment_operations_service_pb2)
+    async with serve(settings(), modules=modules, register=register, probes={}) as server:
         yield server

@@ -123,7 +123,7 @@ class TraceDonationRequest(_message.Message):
 
     REFERENCE_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
-    """Donation id, payment reference, Stripe id or request id."""
+    """Donation id, payment id, payment reference, an id of the provider, or the correlation id of a call (`x-request-id`)."""
     def __init__(
         self,
         *,
@@ -210,11 +210,11 @@ class TraceDonationResponse(_message.Message):
     """What happens next."""
     @_builtins.property
     def donation(self) -> _donation_pb2.Donation:
-        """As it stands now."""
+        """As it stands now, without the caller's notes; absent where the payment service alone knows the reference."""
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceDonationResponse.Step]:
-        """Oldest first."""
+        """Oldest first; at most the newest 200 of each kind, which the last ones say then."""
 
     @_builtins.property
     def next_time(self) -> _timestamp_pb2.Timestamp:

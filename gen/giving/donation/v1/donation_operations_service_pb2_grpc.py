@@ -80,8 +80,9 @@ class DonationOperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TraceDonation(self, request, context):
-        """One timeline over all services: why this state, what next, when. Refuses an id that no service knows with
-        DONATION_NOT_FOUND.
+        """One timeline over the donation and payment services: why this state, what next, when. Of several donations that the
+        reference names the newest is told, and the last step names the others. Where the payment service does not answer, the
+        donation's part is told and the last step says so. Refuses an id that no service knows with DONATION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

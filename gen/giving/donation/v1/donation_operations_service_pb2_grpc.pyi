@@ -38,8 +38,9 @@ class DonationOperationsServiceStub:
     step. Refuses a foreign page token with PAGE_TOKEN_INVALID.
     """
     TraceDonation: _grpc.UnaryUnaryMultiCallable[_donation_operations_service_pb2.TraceDonationRequest, _donation_operations_service_pb2.TraceDonationResponse]
-    """One timeline over all services: why this state, what next, when. Refuses an id that no service knows with
-    DONATION_NOT_FOUND.
+    """One timeline over the donation and payment services: why this state, what next, when. Of several donations that the
+    reference names the newest is told, and the last step names the others. Where the payment service does not answer, the
+    donation's part is told and the last step says so. Refuses an id that no service knows with DONATION_NOT_FOUND.
     """
     GetAuditTrail: _grpc.UnaryUnaryMultiCallable[_donation_operations_service_pb2.GetAuditTrailRequest, _donation_operations_service_pb2.GetAuditTrailResponse]
     """Lists every change of a donation and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
@@ -64,8 +65,9 @@ class DonationOperationsServiceAsyncStub(DonationOperationsServiceStub):
     step. Refuses a foreign page token with PAGE_TOKEN_INVALID.
     """
     TraceDonation: _aio.UnaryUnaryMultiCallable[_donation_operations_service_pb2.TraceDonationRequest, _donation_operations_service_pb2.TraceDonationResponse]  # type: ignore[assignment]
-    """One timeline over all services: why this state, what next, when. Refuses an id that no service knows with
-    DONATION_NOT_FOUND.
+    """One timeline over the donation and payment services: why this state, what next, when. Of several donations that the
+    reference names the newest is told, and the last step names the others. Where the payment service does not answer, the
+    donation's part is told and the last step says so. Refuses an id that no service knows with DONATION_NOT_FOUND.
     """
     GetAuditTrail: _aio.UnaryUnaryMultiCallable[_donation_operations_service_pb2.GetAuditTrailRequest, _donation_operations_service_pb2.GetAuditTrailResponse]  # type: ignore[assignment]
     """Lists every change of a donation and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
@@ -97,8 +99,9 @@ class DonationOperationsServiceServicer:
         request: _donation_operations_service_pb2.TraceDonationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_donation_operations_service_pb2.TraceDonationResponse, _abc.Awaitable[_donation_operations_service_pb2.TraceDonationResponse]]:
-        """One timeline over all services: why this state, what next, when. Refuses an id that no service knows with
-        DONATION_NOT_FOUND.
+        """One timeline over the donation and payment services: why this state, what next, when. Of several donations that the
+        reference names the newest is told, and the last step names the others. Where the payment service does not answer, the
+        donation's part is told and the last step says so. Refuses an id that no service knows with DONATION_NOT_FOUND.
         """
 
     def GetAuditTrail(

@@ -1056,7 +1056,7 @@ class TracePaymentRequest(_message.Message):
 
     REFERENCE_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
-    """The donation, the payment, or an id of the provider."""
+    """The donation, the payment, an id of the provider, or the correlation id of a command."""
     def __init__(
         self,
         *,
@@ -1139,11 +1139,11 @@ class TracePaymentResponse(_message.Message):
     """What happens next."""
     @_builtins.property
     def payment(self) -> _payment_pb2.Payment:
-        """As it stands now."""
+        """As it stands now; absent where no payment belongs to the reference."""
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracePaymentResponse.Step]:
-        """Oldest first."""
+        """Oldest first; at most the newest 200 of each kind, which the last ones say then."""
 
     @_builtins.property
     def next_time(self) -> _timestamp_pb2.Timestamp:

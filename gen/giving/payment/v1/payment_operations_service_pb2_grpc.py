@@ -199,8 +199,10 @@ class PaymentOperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TracePayment(self, request, context):
-        """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, or by an id of the
-        provider (intent, charge, refund, dispute, event). Refuses an id that it does not know with PAYMENT_NOT_FOUND.
+        """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, by an id of the
+        provider (intent, charge, refund, dispute, event), or by the correlation id of a call that asked for something. What no
+        payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
+        Refuses an id that it does not know with PAYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -78,8 +78,10 @@ class PaymentOperationsServiceStub:
     IDEMPOTENCY_KEY_REUSED.
     """
     TracePayment: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.TracePaymentRequest, _payment_operations_service_pb2.TracePaymentResponse]
-    """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, or by an id of the
-    provider (intent, charge, refund, dispute, event). Refuses an id that it does not know with PAYMENT_NOT_FOUND.
+    """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, by an id of the
+    provider (intent, charge, refund, dispute, event), or by the correlation id of a call that asked for something. What no
+    payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
+    Refuses an id that it does not know with PAYMENT_NOT_FOUND.
     """
     GetAuditTrail: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetAuditTrailRequest, _payment_operations_service_pb2.GetAuditTrailResponse]
     """Lists every change of a payment and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
@@ -136,8 +138,10 @@ class PaymentOperationsServiceAsyncStub(PaymentOperationsServiceStub):
     IDEMPOTENCY_KEY_REUSED.
     """
     TracePayment: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.TracePaymentRequest, _payment_operations_service_pb2.TracePaymentResponse]  # type: ignore[assignment]
-    """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, or by an id of the
-    provider (intent, charge, refund, dispute, event). Refuses an id that it does not know with PAYMENT_NOT_FOUND.
+    """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, by an id of the
+    provider (intent, charge, refund, dispute, event), or by the correlation id of a call that asked for something. What no
+    payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
+    Refuses an id that it does not know with PAYMENT_NOT_FOUND.
     """
     GetAuditTrail: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetAuditTrailRequest, _payment_operations_service_pb2.GetAuditTrailResponse]  # type: ignore[assignment]
     """Lists every change of a payment and of what belongs to it, oldest first, as the database itself wrote it down. Unknown
@@ -251,8 +255,10 @@ class PaymentOperationsServiceServicer:
         request: _payment_operations_service_pb2.TracePaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_operations_service_pb2.TracePaymentResponse, _abc.Awaitable[_payment_operations_service_pb2.TracePaymentResponse]]:
-        """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, or by an id of the
-        provider (intent, charge, refund, dispute, event). Refuses an id that it does not know with PAYMENT_NOT_FOUND.
+        """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, by an id of the
+        provider (intent, charge, refund, dispute, event), or by the correlation id of a call that asked for something. What no
+        payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
+        Refuses an id that it does not know with PAYMENT_NOT_FOUND.
         """
 
     def GetAuditTrail(
