@@ -23,7 +23,9 @@ from donation_svc.service.campaigns import Campaigns
 from donation_svc.service.charities import Charities
 from donation_svc.service.donations import Donations
 from donation_svc.service.promises import Promises
+from donation_svc.service.refunds import Refunds
 from donation_svc.service.stuck import Stuck, reason_of
+from mesh.audit import AuditTrail
 from mesh.rpc.call import caller_identity, mark_replayed
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -101,9 +103,10 @@ class CampaignApi(campaign_service_pb2_grpc.CampaignServiceServicer):
 class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
     """DonationService."""
 
-    def __init__(self, donations: Donations, promises: Promises, campaigns: Campaigns) -> None:
+    def __init__(self, donations: Donations, promises: Promises, refunds: Refunds, campaigns: Campaigns) -> None:
         self._donations = donations
         self._promises = promises
+        self._refunds = refunds
         self._campaigns = campaigns
 
     async def GetDonationOffer(
@@ -147,6 +150,13 @@ class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
             reversal=convert.reversal_message(reversal), donation=convert.donation_message(donation)
         )
 
+    async def RefundDonation(
+        self, request: donation_service_pb2.RefundDonationRequest, context: Context
+    ) -> donation_service_pb2.RefundDonationResponse:
+        donation, replayed = await self._refunds.refund_donation(request)
+        mark_replayed(replayed=replayed)
+        return donation_service_pb2.RefundDonationResponse(donation=convert.donation_message(donation))
+
     async def GetDonation(
         self, request: donation_service_pb2.GetDonationRequest, context: Context
     ) -> donation_service_pb2.GetDonationResponse:
@@ -173,8 +183,9 @@ class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
 class DonationOperationsApi(donation_operations_service_pb2_grpc.DonationOperationsServiceServicer):
     """DonationOperationsService, as far as it is built."""
 
-    def __init__(self, stuck: Stuck) -> None:
+    def __init__(self, stuck: Stuck, trail: AuditTrail) -> None:
         self._stuck = stuck
+        self._trail = trail
 
     async def ListStuck(
         self, request: donation_operations_service_pb2.ListStuckRequest, context: Context
@@ -183,3 +194,11 @@ class DonationOperationsApi(donation_operations_service_pb2_grpc.DonationOperati
         return donation_operations_service_pb2.ListStuckResponse(
             items=[convert.stuck_message(donation, reason_of(donation)) for donation in donations], next_page_token=token
         )
+
+    async def GetAuditTrail(
+        self, request: donation_operations_service_pb2.GetAuditTrailRequest, context: Context
+    ) -> donation_operations_service_pb2.GetAuditTrailResponse:
+        entries, token = await self._trail.read(
+            UUID(request.donation_id), page_size=request.page_size, page_token=request.page_token
+        )
+        return donation_operations_service_pb2.GetAuditTrailResponse(entries=entries, next_page_token=token)

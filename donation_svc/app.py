@@ -35,6 +35,7 @@ from donation_svc.service.donations import Donations
 from donation_svc.service.payments import Payments, Readying
 from donation_svc.service.personal import PersonalData
 from donation_svc.service.promises import Promises
+from donation_svc.service.refunds import Refunds
 from donation_svc.service.settlement import Settlement
 from donation_svc.service.stuck import Stuck
 from donation_svc.store.campaigns import CampaignStore
@@ -104,6 +105,7 @@ class _Shared:
         self.promises = PromiseStore(parts.database, queries)
         self.access = Access(settings.access_token_key.get_secret_value().encode())
         self.feed = DonationFeed(self.promises)
+        self.trail = parts.trail(queries["audit_trail"])
 
     def announce(self, donation_ids: Collection[UUID]) -> None:
         """Says that these were committed: to the relay, and to who watches them."""
@@ -112,7 +114,7 @@ class _Shared:
 
 
 class _Pledges:
-    """Promises, what moves them, and what could not."""
+    """Promises, what moves them, what takes them back, and what could not."""
 
     def __init__(self, settings: Settings, shared: _Shared, payments: Payments) -> None:
         database, clock, promises = shared.parts.database, shared.clock, shared.promises
@@ -138,6 +140,14 @@ class _Pledges:
             clock=clock,
             announce=shared.announce,
         )
+        self.refunds = Refunds(
+            database=database,
+            donations=shared.donations,
+            commands=shared.commands,
+            payments=payments,
+            settlement=settlement,
+            clock=clock,
+        )
         self.sweeper = Sweeper(
             store=promises,
             payments=payments,
@@ -156,6 +166,7 @@ class _Register:
 
     def __init__(self, shared: _Shared, pledges: _Pledges) -> None:
         self._pledges = pledges
+        self.trail = shared.trail
         database, tokens = shared.parts.database, shared.parts.tokens
         log, clock, wake = shared.log, shared.clock, shared.relay.wake
         self.charities = Charities(
@@ -185,8 +196,8 @@ class _Register:
         self.stuck = Stuck(promises=shared.promises, tokens=tokens, clock=clock)
 
     def __call__(self, server: grpc.aio.Server) -> None:
-        donations = DonationApi(self.donations, self._pledges.promises, self.campaigns)
-        operations = DonationOperationsApi(self.stuck)
+        donations = DonationApi(self.donations, self._pledges.promises, self._pledges.refunds, self.campaigns)
+        operations = DonationOperationsApi(self.stuck, self.trail)
         charity_service_pb2_grpc.add_CharityServiceServicer_to_server(CharityApi(self.charities), server)
         campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server(CampaignApi(self.campaigns), server)
         donation_service_pb2_grpc.add_DonationServiceServicer_to_server(donations, server)

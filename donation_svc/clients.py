@@ -7,12 +7,12 @@ import time
 from giving.common.v1.identity_pb2 import Identity
 from giving.common.v1.policy_pb2 import ROLE_INTERNAL
 from giving.payment.v1 import payment_service_pb2
-from giving.payment.v1.payment_service_pb2 import AbandonPaymentRequest, CreatePaymentRequest
+from giving.payment.v1.payment_service_pb2 import AbandonPaymentRequest, CreatePaymentRequest, RefundPaymentRequest
 
 from donation_svc import convert
 from donation_svc.domain.donations import Donation
 from donation_svc.domain.payments import PaymentWord
-from donation_svc.service.payments import PaymentAnswer
+from donation_svc.service.payments import PaymentAnswer, RefundAnswer
 from mesh.rpc.call import Call, current_call
 from mesh.rpc.channel import Caller, own_call
 from mesh.rpc.contract import Method, methods_of, services_of
@@ -29,6 +29,7 @@ class PaymentClient:
         self._caller = caller
         self._create = methods[f"{_SERVICE}/CreatePayment"]
         self._abandon = methods[f"{_SERVICE}/AbandonPayment"]
+        self._refund = methods[f"{_SERVICE}/RefundPayment"]
 
     async def create_payment(self, donation: Donation) -> PaymentAnswer:
         """The donation's payment, new or known, and what the donor confirms it with.
@@ -37,6 +38,7 @@ class PaymentClient:
             Refusal: the payment service said no, or did not answer.
         """
         request = convert.payment_request(donation, CreatePaymentRequest)
+        request.manual_capture = donation.manual_capture
         answer = await self._caller.unary(self._create, request, _call(self._create))
         return PaymentAnswer(convert.word_from_payment(answer.payment), answer.client_secret)
 
@@ -49,6 +51,16 @@ class PaymentClient:
         request = convert.payment_request(donation, AbandonPaymentRequest)
         answer = await self._caller.unary(self._abandon, request, _call(self._abandon))
         return convert.word_from_payment(answer.payment)
+
+    async def refund_payment(self, request: RefundPaymentRequest) -> RefundAnswer:
+        """The payment after a refund, new or known by the request's key.
+
+        Raises:
+            Refusal: the payment service or the provider said no, or did not answer.
+        """
+        call = _call(self._refund)
+        answer = await self._caller.unary(self._refund, request, call)
+        return RefundAnswer(convert.word_from_payment(answer.payment), call.is_replayed)
 
 
 def _call(method: Method) -> Call:

@@ -10,25 +10,26 @@ from uuid import UUID
 from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1 import campaign_pb2, charity_pb2, donation_pb2, donation_service_pb2, event_pb2
 from giving.donation.v1.donation_operations_service_pb2 import ListStuckResponse
+from giving.donation.v1.donation_service_pb2 import RefundDonationRequest
 from giving.payment.v1 import payment_pb2
 from giving.payment.v1.event_pb2 import PaymentChanged
-from giving.payment.v1.payment_service_pb2 import AbandonPaymentRequest, CreatePaymentRequest
+from giving.payment.v1.payment_service_pb2 import AbandonPaymentRequest, CreatePaymentRequest, RefundPaymentRequest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from donation_svc.domain.causes import Campaign, Charity, CurrencyRule, Offer
-from donation_svc.domain.donations import Donation, DonationState, Reversal, Tally
+from donation_svc.domain.donations import Disputed, Donation, DonationState, Reversal, Reversed, Tally
 from donation_svc.domain.fees import fee_rate
-from donation_svc.domain.payments import PaymentState, PaymentWord, Step
+from donation_svc.domain.payments import Ended, Fact, Held, PaymentState, PaymentWord, Readied, Settled, Step
 from mesh.money import Money
 
-# Where a step leads to → how it is announced.
-_STEPS: Mapping[DonationState, Any] = {
-    DonationState.AWAITING_PAYMENT: event_pb2.DonationAwaitingPayment,
-    DonationState.EXPIRED: event_pb2.DonationExpired,
-    DonationState.SUCCEEDED: event_pb2.DonationSucceeded,
-    DonationState.PARTIALLY_REFUNDED: event_pb2.DonationRefunded,
-    DonationState.REFUNDED: event_pb2.DonationRefunded,
+# What happened → how it is announced, where it says no more than what changed.
+_STEPS: Mapping[type[Fact], Any] = {
+    Readied: event_pb2.DonationAwaitingPayment,
+    Ended: event_pb2.DonationExpired,
+    Settled: event_pb2.DonationSucceeded,
+    Reversed: event_pb2.DonationRefunded,
+    Disputed: event_pb2.DonationDisputeChanged,
 }
 RequestT = TypeVar("RequestT", CreatePaymentRequest, AbandonPaymentRequest)
 
@@ -110,6 +111,7 @@ def campaign_message(campaign: Campaign) -> campaign_pb2.Campaign:
         version=campaign.version,
         create_time=timestamp(campaign.create_time),
         update_time=timestamp(campaign.update_time),
+        accepts_deferred=campaign.accepts_deferred,
     )
 
 
@@ -138,6 +140,8 @@ def donation_message(donation: Donation) -> donation_pb2.Donation:
         failure_code=donation.failure_code,
         fee_cover=MoneyMessage(minor_units=donation.fee_cover, currency=currency),
         retryable=donation.retryable,
+        manual_capture=donation.manual_capture,
+        hold_end_time=timestamp(donation.hold_end_time),
     )
 
 
@@ -200,13 +204,21 @@ def fee_rule_message(currency: str) -> donation_service_pb2.FeeRule:
 
 def step_message(step: Step) -> Message:
     """The event that announces a step of a promise."""
-    change = change_message(step.donation, before=step.before)
-    if step.donation.state is DonationState.FAILED:
-        return event_pb2.DonationFailed(
-            change=change, failure_code=step.donation.failure_code, retryable=step.donation.retryable
-        )
-    announcement: Message = _STEPS[step.donation.state](change=change)
+    donation, change = step.donation, change_message(step.donation, before=step.before)
+    if donation.state is DonationState.FAILED:
+        return event_pb2.DonationFailed(change=change, failure_code=donation.failure_code, retryable=donation.retryable)
+    if isinstance(step.fact, Held):
+        return event_pb2.DonationAwaitingPayment(change=change, hold_end_time=timestamp(donation.hold_end_time))
+    announcement: Message = _STEPS[type(step.fact)](change=change)
     return announcement
+
+
+def refund_request(donation: Donation, request: RefundDonationRequest, *, key: str) -> RefundPaymentRequest:
+    """What the payment service is asked to give back, under a key of ours."""
+    amount = request.amount if request.HasField("amount") else None
+    return RefundPaymentRequest(
+        request_id=key, payment_id=_id_text(donation.payment_id), amount=amount, reason=request.reason
+    )
 
 
 def payment_request(donation: Donation, message: type[RequestT]) -> RequestT:

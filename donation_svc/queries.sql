@@ -30,8 +30,8 @@ WHERE id = $1;
 -- name: insert_campaign
 -- Creates a campaign unless its fence exists. No row: it does.
 INSERT INTO campaign (id, charity_id, display_name, description, state, start_time, end_time, request_key, request_digest,
-                      version, actor, correlation_id, create_time, update_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $12)
+                      version, actor, correlation_id, create_time, update_time, accepts_deferred)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1, $10, $11, $12, $12, $13)
 ON CONFLICT (charity_id, request_key) DO NOTHING
 RETURNING id;
 
@@ -47,8 +47,8 @@ SELECT id, request_digest FROM campaign WHERE charity_id = $1 AND request_key = 
 -- name: campaigns
 -- Campaigns by id with their currencies, each currency a row; charity_state says whether their charity takes money.
 SELECT c.id, c.charity_id, c.display_name, c.description, c.state, c.start_time, c.end_time, c.version, c.create_time,
-       c.update_time, r.currency, r.minor_units_min, r.minor_units_max, r.presets, r.goal, charity.state AS charity_state,
-       charity.display_name AS charity_display_name, charity.mode AS charity_mode
+       c.update_time, c.accepts_deferred, r.currency, r.minor_units_min, r.minor_units_max, r.presets, r.goal,
+       charity.state AS charity_state, charity.display_name AS charity_display_name, charity.mode AS charity_mode
 FROM campaign c
 JOIN campaign_currency r ON r.campaign_id = c.id AND r.charity_id = c.charity_id
 JOIN charity ON charity.id = c.charity_id
@@ -112,7 +112,7 @@ SELECT id, possible_duplicate_of FROM recorded;
 SELECT d.id, d.charity_id, d.campaign_id, d.donor_id, d.origin, d.state, d.currency, d.amount, d.gross, d.refunded,
        d.disputed, d.anonymous, d.payment_ref, d.payment_id, d.possible_duplicate_of, d.failure_code, d.metadata, d.version,
        d.create_time, d.update_time, d.settle_time, d.fee_cover, d.retryable, d.payment_version, d.next_attempt_time,
-       d.attempts, d.waiting_for, d.request_key, d.request_digest
+       d.attempts, d.waiting_for, d.manual_capture, d.hold_end_time, d.request_key, d.request_digest
 FROM unnest($1::uuid[], $2::uuid[]) AS f (charity_id, request_key)
 JOIN donation d USING (charity_id, request_key);
 
@@ -120,32 +120,32 @@ JOIN donation d USING (charity_id, request_key);
 -- One donation by its id, in whichever charity.
 SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
        payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
-       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
-       request_digest
+       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, manual_capture,
+       hold_end_time, request_key, request_digest
 FROM donation WHERE id = $1;
 
 -- name: donation_for_update
 -- One donation by its fence, locked until its change is committed.
 SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
        payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
-       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
-       request_digest
+       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, manual_capture,
+       hold_end_time, request_key, request_digest
 FROM donation WHERE charity_id = $1 AND request_key = $2 FOR UPDATE;
 
 -- name: donations_of_donor
 -- A page of a donor's donations, newest first, before an id; $4 restricts them to one charity.
 SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
        payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
-       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
-       request_digest
+       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, manual_capture,
+       hold_end_time, request_key, request_digest
 FROM donation WHERE donor_id = $1 AND id < $2 AND ($4::uuid IS NULL OR charity_id = $4) ORDER BY id DESC LIMIT $3;
 
 -- name: donations_of_campaign
 -- A page of a campaign's donations, newest first, before an id; $4 restricts them to one charity.
 SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
        payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
-       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
-       request_digest
+       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, manual_capture,
+       hold_end_time, request_key, request_digest
 FROM donation WHERE campaign_id = $1 AND id < $2 AND ($4::uuid IS NULL OR charity_id = $4) ORDER BY id DESC LIMIT $3;
 
 -- name: update_tally
@@ -172,13 +172,13 @@ FROM reversal WHERE charity_id = $1 AND request_key = $2;
 -- donor whose id is not older than $19.
 INSERT INTO donation (id, charity_id, campaign_id, donor_id, origin, state, currency, amount, fee_cover, gross, refunded,
                       disputed, anonymous, request_key, request_digest, caller, metadata, next_attempt_time,
-                      possible_duplicate_of, version, actor, correlation_id, create_time, update_time)
+                      possible_duplicate_of, version, actor, correlation_id, create_time, update_time, manual_capture)
 SELECT $1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::smallint, $6::smallint, $7::text, $8::bigint, $9::bigint, 0, 0,
        0, $10::boolean, $11::uuid, $12::bigint, $13::text, $14::jsonb, $15::timestamptz,
        (SELECT d.id FROM donation d
         WHERE d.donor_id = $4 AND d.id > $19 AND d.campaign_id = $3 AND d.currency = $7 AND d.amount = $8
         ORDER BY d.id DESC LIMIT 1),
-       $16::bigint, $13, $17::text, $18::timestamptz, $18
+       $16::bigint, $13, $17::text, $18::timestamptz, $18, $20::boolean
 ON CONFLICT (charity_id, request_key) DO NOTHING
 RETURNING possible_duplicate_of;
 
@@ -199,8 +199,8 @@ INSERT INTO personal (donation_id, charity_id, owner_id, sealed) VALUES ($1, $2,
 -- Donations by id, locked in one order until their change is committed.
 SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
        payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
-       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
-       request_digest
+       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, manual_capture,
+       hold_end_time, request_key, request_digest
 FROM donation WHERE id = ANY ($1) ORDER BY id FOR UPDATE;
 
 -- name: update_promises
@@ -209,12 +209,13 @@ UPDATE donation d
 SET state = n.state, gross = n.gross, refunded = n.refunded, disputed = n.disputed, failure_code = n.failure_code,
     retryable = n.retryable, payment_id = n.payment_id, payment_version = n.payment_version,
     next_attempt_time = n.next_attempt_time, attempts = n.attempts, waiting_for = n.waiting_for, version = n.version,
-    update_time = n.update_time, settle_time = n.settle_time, actor = $17, correlation_id = n.correlation_id
+    update_time = n.update_time, settle_time = n.settle_time, hold_end_time = n.hold_end_time, actor = $18,
+    correlation_id = n.correlation_id
 FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::boolean[],
             $9::uuid[], $10::bigint[], $11::timestamptz[], $12::integer[], $13::text[], $14::bigint[], $15::timestamptz[],
-            $16::timestamptz[], $18::text[])
+            $16::timestamptz[], $17::timestamptz[], $19::text[])
   AS n (id, charity_id, state, gross, refunded, disputed, failure_code, retryable, payment_id, payment_version,
-        next_attempt_time, attempts, waiting_for, version, update_time, settle_time, correlation_id)
+        next_attempt_time, attempts, waiting_for, version, update_time, settle_time, hold_end_time, correlation_id)
 WHERE d.id = n.id AND d.charity_id = n.charity_id;
 
 -- name: claim_due
@@ -228,7 +229,7 @@ FROM due WHERE d.id = due.id AND d.charity_id = due.charity_id
 RETURNING d.id, d.charity_id, d.campaign_id, d.donor_id, d.origin, d.state, d.currency, d.amount, d.gross, d.refunded,
           d.disputed, d.anonymous, d.payment_ref, d.payment_id, d.possible_duplicate_of, d.failure_code, d.metadata,
           d.version, d.create_time, d.update_time, d.settle_time, d.fee_cover, d.retryable, d.payment_version,
-          d.next_attempt_time, d.attempts, d.waiting_for;
+          d.next_attempt_time, d.attempts, d.waiting_for, d.manual_capture, d.hold_end_time;
 
 -- name: postpone
 -- Says when an open donation is looked at next and what it waits for, unless it has changed since version $3.
@@ -243,14 +244,28 @@ SELECT id, version FROM donation WHERE id = ANY ($1);
 -- Donations by id, in whichever charity.
 SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
        payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
-       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
-       request_digest
+       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, manual_capture,
+       hold_end_time, request_key, request_digest
 FROM donation WHERE id = ANY ($1);
 
 -- name: open_donations
 -- A page of donations that are still open and were recorded at a moment or before, oldest first, after an id.
 SELECT id, charity_id, campaign_id, donor_id, origin, state, currency, amount, gross, refunded, disputed, anonymous,
        payment_ref, payment_id, possible_duplicate_of, failure_code, metadata, version, create_time, update_time,
-       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, request_key,
-       request_digest
+       settle_time, fee_cover, retryable, payment_version, next_attempt_time, attempts, waiting_for, manual_capture,
+       hold_end_time, request_key, request_digest
 FROM donation WHERE next_attempt_time IS NOT NULL AND create_time <= $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: audit_trail
+-- At most $3 entries of the audit trail of a donation, or of whatever else has the id, oldest first, after an id. Why: what was
+-- said by hand, otherwise the reason of the command that the same call gave.
+SELECT a.id, a.object, a.object_id, a.before, a.after, a.actor, a.correlation_id, a.database_role, a.create_time,
+       coalesce(nullif(a.reason, ''), given.reason, '') AS reason
+FROM audit a
+LEFT JOIN LATERAL (
+  SELECT c.reason FROM command c
+  WHERE c.subject_id = a.reference_id AND c.correlation_id = a.correlation_id AND a.correlation_id <> ''
+  ORDER BY c.create_time DESC LIMIT 1
+) AS given ON true
+WHERE a.reference_id = $1 AND a.id > $2
+ORDER BY a.id LIMIT $3;

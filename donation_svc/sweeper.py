@@ -13,7 +13,8 @@ from giving.common.v1 import error_pb2
 from giving.common.v1.identity_pb2 import Identity
 
 from donation_svc.domain.donations import Donation
-from donation_svc.domain.payments import LOOK_AGAIN, Due, WordRefused, due
+from donation_svc.domain.payments import WordRefused
+from donation_svc.domain.waiting import LOOK_AGAIN, Due, due, ends_at
 from donation_svc.service.payments import Payments, Readying
 from donation_svc.service.settlement import Heard, Settlement
 from mesh import crashpoints
@@ -87,7 +88,7 @@ class Sweeper:
 
     async def _look(self, donation: Donation) -> None:
         enter_call(own_call(subject="sweeper", identity=Identity(), deadline=time.monotonic() + WORK_S))
-        looks = {Due.READY: self._finish, Due.END: self._end, Due.DONOR: self._wait}
+        looks = {Due.READY: self._finish, Due.END: self._end, Due.OTHERS: self._wait}
         await looks[due(donation, now=self._clock.now(), confirm_within=self._confirm_within)](donation)
 
     async def _finish(self, donation: Donation) -> None:
@@ -119,9 +120,9 @@ class Sweeper:
             await self._postpone(donation, REFUSED_AGAIN, f"the payment contradicts the donation: it {problem}")
 
     async def _wait(self, donation: Donation) -> None:
-        """The donor still has time; somebody looked too early."""
-        until = donation.create_time + self._confirm_within
-        await self._store.postpone(donation, until=until, waiting_for="")
+        """Donor or captor still has time; somebody looked too early."""
+        until = ends_at(donation, confirm_within=self._confirm_within)
+        await self._store.postpone(donation, until=until, waiting_for=donation.waiting_for)
 
     async def _postpone(self, donation: Donation, delay: datetime.timedelta, waiting_for: str) -> None:
         await self._store.postpone(donation, until=self._clock.now() + delay, waiting_for=waiting_for)

@@ -10,7 +10,7 @@ import hmac
 from dataclasses import dataclass
 from uuid import UUID
 
-from giving.common.v1.page_pb2 import PageCursor
+from giving.common.v1.page_pb2 import PageCursor, ShardCursor
 from google.protobuf.message import DecodeError
 
 from mesh.errors import PageTokenInvalid
@@ -47,15 +47,13 @@ class PageTokens:
 
     def make(self, last_id: UUID, *, list_name: str) -> str:
         """A token for the page after `last_id` of the list, whose name includes its filter."""
-        cursor = PageCursor(filter_digest=_digest(list_name))
-        cursor.shards.add(shard=0, last_id=last_id.bytes)
-        return self._signed(cursor)
+        return self._made(ShardCursor(last_id=last_id.bytes), list_name)
 
     def make_at(self, last: Position, *, list_name: str) -> str:
         """The same of a list that is ordered by time."""
-        cursor = PageCursor(filter_digest=_digest(list_name))
-        cursor.shards.add(shard=0, last_time=last.time, last_name=last.name)
-        return self._signed(cursor)
+        end = ShardCursor(last_name=last.name)
+        end.last_time.FromDatetime(last.time)
+        return self._made(end, list_name)
 
     def read(self, token: str, *, list_name: str, start: UUID) -> UUID:
         """The id after which the page begins; `start` for an empty token.
@@ -63,7 +61,7 @@ class PageTokens:
         Raises:
             PageTokenInvalid: it was not made here, or for another list.
         """
-        return UUID(bytes=self._proven(token, list_name).shards[0].last_id) if token else start
+        return UUID(bytes=self._read(token, list_name).last_id) if token else start
 
     def read_at(self, token: str, *, list_name: str, start: Position) -> Position:
         """The position after which the page of a list begins that is ordered by time; `start` for an empty token.
@@ -73,14 +71,26 @@ class PageTokens:
         """
         if not token:
             return start
-        shard = self._proven(token, list_name).shards[0]
-        return Position(shard.last_time.ToDatetime(tzinfo=datetime.UTC), shard.last_name)
+        end = self._read(token, list_name)
+        return Position(end.last_time.ToDatetime(tzinfo=datetime.UTC), end.last_name)
 
-    def _signed(self, cursor: PageCursor) -> str:
-        body = cursor.SerializeToString()
+    def make_position(self, last_position: int, *, list_name: str) -> str:
+        """The same of a list that is ordered by a number."""
+        return self._made(ShardCursor(last_position=last_position), list_name)
+
+    def read_position(self, token: str, *, list_name: str) -> int:
+        """The position after which the page begins; 0, before all others, for an empty token.
+
+        Raises:
+            PageTokenInvalid: it was not made here, or for another list.
+        """
+        return self._read(token, list_name).last_position if token else 0
+
+    def _made(self, end: ShardCursor, list_name: str) -> str:
+        body = PageCursor(filter_digest=_digest(list_name), shards=[end]).SerializeToString()
         return _encoded(body + self._mac(body))
 
-    def _proven(self, token: str, list_name: str) -> PageCursor:
+    def _read(self, token: str, list_name: str) -> ShardCursor:
         try:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
             if _encoded(raw) != token:
@@ -93,7 +103,7 @@ class PageTokens:
             raise PageTokenInvalid("the page token cannot be read") from error
         if cursor.filter_digest != _digest(list_name):
             raise PageTokenInvalid("the page token belongs to another list")
-        return cursor
+        return cursor.shards[0]
 
     def _mac(self, body: bytes) -> bytes:
         return hmac.new(self._key, body, hashlib.sha256).digest()[:_MAC_BYTES]

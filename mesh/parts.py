@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from nats.aio.client import Client
 
+from mesh.audit import AuditTrail
 from mesh.clock import Clock
 from mesh.config import ServiceSettings
 from mesh.events.consumer import Consumer, Handler
@@ -54,6 +55,10 @@ class Parts:
     def letters(self, handlers: Mapping[str, Handler], *, clock: Clock) -> DeadLetters:
         """What the consumers of this service could not apply."""
         return DeadLetters(self.database, handlers, queries=self.event_queries, tokens=self.tokens, clock=clock)
+
+    def trail(self, statement: str) -> AuditTrail:
+        """The audit trail of this service, read by its own statement."""
+        return AuditTrail(self.database, statement=statement, tokens=self.tokens)
 
     def probes(self) -> dict[str, Probe]:
         """Health of what every service depends on. Without the broker it works: events wait in the log."""

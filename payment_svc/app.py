@@ -31,8 +31,9 @@ from payment_svc.api import LedgerApi, PaymentApi, PaymentOperationsApi
 from payment_svc.config import Settings
 from payment_svc.consumer import DURABLE, RecordedDonations
 from payment_svc.poller import Poller
-from payment_svc.provider import EVENT_TYPES, ReportReader, Stripe, WebhookReader, open_stripe
+from payment_svc.provider import EVENT_TYPES, CircuitBreaker, ReportReader, Stripe, WebhookReader, open_stripe
 from payment_svc.reconciler import Reconciler
+from payment_svc.service.breaker import BreakerDecisions
 from payment_svc.service.changes import Changes, Desk
 from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.ledger import Ledger
@@ -45,6 +46,7 @@ from payment_svc.service.settlement_files import Uploads
 from payment_svc.service.waiting import Waits
 from payment_svc.service.webhooks import Webhooks
 from payment_svc.settlement import SettlementWalker
+from payment_svc.store.breaker import BreakerStore
 from payment_svc.store.checkpoints import Checkpoints
 from payment_svc.store.commands import CommandStore
 from payment_svc.store.inbound_events import InboundEvents
@@ -70,8 +72,15 @@ DAILY_TABLES = ("event", "posting", "entry", "applied")
 @asynccontextmanager
 async def application(settings: Settings, clock: Clock | None = None) -> AsyncIterator[RunningServer]:
     """The payment service, serving while it is entered."""
-    async with open_parts(settings, service=SERVICE, package="payment_svc") as parts, _provider(settings) as provider:
-        books = _Books(parts, settings, provider, clock or SystemClock())
+    clock = clock or SystemClock()
+    breaker = CircuitBreaker(clock)
+    async with (
+        open_parts(settings, service=SERVICE, package="payment_svc") as parts,
+        _provider(settings, breaker) as provider,
+    ):
+        books = _Books(parts, settings, provider, breaker, clock)
+        # Before the first call: what an operator held open before a restart is held after it.
+        await books.decisions.follow()
         async with (
             background(*books.loops, partial(parts.partitions.keep, DAILY_TABLES)),
             serve(settings, modules=MODULES, register=books.register, probes=books.probes) as server,
@@ -81,11 +90,12 @@ async def application(settings: Settings, clock: Clock | None = None) -> AsyncIt
         await books.reconciler.close(timeout_s=settings.grace_s)
 
 
-def _provider(settings: Settings) -> AbstractAsyncContextManager[Stripe]:
+def _provider(settings: Settings, breaker: CircuitBreaker) -> AbstractAsyncContextManager[Stripe]:
     return open_stripe(
         api_key=settings.stripe_api_key.get_secret_value(),
         api_base=settings.stripe_api_base,
         request_s=settings.stripe_request_s,
+        breaker=breaker,
     )
 
 
@@ -126,7 +136,7 @@ class _Settling:
 class _Books:
     """Payments, the ledger, what feeds them, and what could not be fed."""
 
-    def __init__(self, parts: Parts, settings: Settings, provider: Stripe, clock: Clock) -> None:
+    def __init__(self, parts: Parts, settings: Settings, provider: Stripe, breaker: CircuitBreaker, clock: Clock) -> None:
         queries, database = load_queries("payment_svc"), parts.database
         relay = parts.relay(settings)
         postings = LedgerStore(database, queries)
@@ -138,7 +148,7 @@ class _Books:
         )
         desk = Desk(database, payments, changes, clock, relay.wake)
         self.ledger = Ledger(database=database, book=postings)
-        self.reconciler = Reconciler(desk, provider=provider, lease_s=settings.asking_lease_s)
+        self.reconciler = Reconciler(desk, provider=provider, breaker=breaker, lease_s=settings.asking_lease_s)
         self.webhooks = Webhooks(desk, reader=_reader(settings), inbox=inbox, types=EVENT_TYPES)
         waits, fences = Waits(desk, asking=self.reconciler), CommandStore(queries)
         self.inbound = InboundOperations(
@@ -157,12 +167,16 @@ class _Books:
             period_s=settings.stripe_poll_s,
         )
         self.settling = _Settling(parts, settings, desk, provider=provider, postings=postings, asking=self.reconciler)
-        self.payments = Payments(desk, waits=waits, tokens=parts.tokens)
+        self.payments = Payments(desk, waits=waits, breaker=breaker, tokens=parts.tokens)
         self.moves = Moves(desk, fences=fences, waits=waits)
         self.open_payments = OpenPayments(desk, fences=fences, waits=waits, tokens=parts.tokens)
+        self.decisions = BreakerDecisions(
+            database=database, store=BreakerStore(queries), commands=fences, breaker=breaker, clock=clock
+        )
         handler = RecordedDonations(ledger=self.ledger, partitions=parts.partitions)
         consumer = parts.consumer(handler, of="donation", durable=DURABLE, clock=clock)
         self.letters = parts.letters({DURABLE: handler}, clock=clock)
+        self.trail = parts.trail(queries["audit_trail"])
         polling = [poller.run] if settings.stripe_poll_s else []
         self.loops = (
             relay.run,
@@ -170,6 +184,7 @@ class _Books:
             self.reconciler.run,
             self.webhooks.run,
             self.inbound.run,
+            self.decisions.run,
             *polling,
             *self.settling.loops,
         )
@@ -183,10 +198,12 @@ class _Books:
         )
         payment_operations_service_pb2_grpc.add_PaymentOperationsServiceServicer_to_server(
             PaymentOperationsApi(
+                decisions=self.decisions,
                 inbound=self.inbound,
                 open_payments=self.open_payments,
                 uploads=self.settling.uploads,
                 reconciliation=self.settling.reconciliation,
+                trail=self.trail,
             ),
             server,
         )

@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from mesh.errors import InvalidArgument
 from mesh.events.consumer import day_of
 from mesh.money import Money
+from payment_svc.domain.breaker import Standing
 from payment_svc.domain.inbound import StoredEvent
 from payment_svc.domain.ledger import DonationChange, Entry, PostingKind, Verification, Violation
 from payment_svc.domain.payments import Attempt, Dispute, Payment
@@ -212,6 +213,18 @@ def provider_event_message(event: StoredEvent) -> payment_operations_service_pb2
         operator_reason=event.operator_reason,
         actor=event.actor,
         update_time=_timestamp(event.update_time),
+    )
+
+
+def breaker_message(standing: Standing) -> payment_operations_service_pb2.Breaker:
+    breaker, decision = standing.breaker, standing.decision
+    return payment_operations_service_pb2.Breaker(
+        state=payment_operations_service_pb2.Breaker.State.ValueType(breaker.state),
+        next_probe_time=_timestamp(breaker.next_probe_time),
+        held=breaker.held,
+        reason=decision.reason if breaker.held else "",
+        actor=decision.actor if breaker.held else "",
+        failures=standing.failures,
     )
 
 

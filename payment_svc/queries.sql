@@ -88,8 +88,8 @@ WITH recorded AS (
   ON CONFLICT (donation_id, charity_id) DO NOTHING
   RETURNING id
 ), attempted AS (
-  INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, create_time)
-  SELECT $16, $2, recorded.id, 1, 1, $15 FROM recorded WHERE NOT $5
+  INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, actor, correlation_id, create_time)
+  SELECT $16, $2, recorded.id, 1, 1, $13, $14, $15 FROM recorded WHERE NOT $5
 )
 SELECT id FROM recorded;
 
@@ -159,38 +159,44 @@ SELECT payment_id, provider_id, amount, state, withdrawals, reinstatements, reas
 FROM dispute WHERE payment_id = ANY ($1) ORDER BY provider_id;
 
 -- name: update_payment
--- Stores what is known of a payment after a change, and lets go of it.
+-- Stores what is known of a payment after a change; $26: whoever holds it lets go of it.
 UPDATE payment
 SET state = $3, captured = $4, refunded = $5, refunding = $6, disputed = $7, lost = $8, provider_id = $9,
     client_secret = $10, progress_second = $11, progress_status = $12, progress_code = $13, said_second = $14,
     said_refunded = $15, said_disputed = $16, canceled = $17, refused = $18, unwanted = $19, manual_reason = $20,
-    next_attempt_time = $21, leased_until = NULL, version = $22, actor = $23,
+    next_attempt_time = $21, leased_until = CASE WHEN NOT $26 THEN leased_until END, version = $22, actor = $23,
     correlation_id = coalesce(nullif($24, ''), correlation_id), update_time = $25
 WHERE id = $1 AND charity_id = $2;
 
 -- name: schedule_payment
--- Says when the provider is asked next and whether an operator has to look, where nothing else is new, and lets go of the
--- payment.
-UPDATE payment SET next_attempt_time = $3, manual_reason = $4, leased_until = NULL WHERE id = $1 AND charity_id = $2;
+-- Says when the provider is asked next and whether an operator has to look, where nothing else is new. Only the latter is a
+-- change of the payment that somebody makes. $6: whoever holds it lets go of it.
+UPDATE payment
+SET next_attempt_time = $3, manual_reason = $4, leased_until = CASE WHEN NOT $6 THEN leased_until END,
+    actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END
+WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_attempt
--- A charge or refund that was not known, or a call that is about to be made.
+-- A charge or refund that was not known, or a call that is about to be made; in the call in which its payment was changed just
+-- now.
 INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, object_id, captured, second, code, amount, reason, request_key,
-                     create_time, end_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+                     create_time, end_time, actor, correlation_id)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, p.correlation_id
+FROM payment p WHERE p.id = $3 AND p.charity_id = $2;
 
 -- name: update_attempt
 -- What became of an attempt.
 UPDATE attempt
 SET outcome = $3, object_id = $4, captured = $5, second = $6, code = $7, refusals = $8, saved = $9, doubt_time = $10,
-    key_time = $11, end_time = $12
+    key_time = $11, end_time = $12, actor = $13, correlation_id = coalesce(nullif($14, ''), correlation_id)
 WHERE id = $1 AND charity_id = $2;
 
 -- name: upsert_dispute
--- A dispute as it is known now.
+-- A dispute as it is known now; in the call in which its payment was changed just now.
 INSERT INTO dispute (provider_id, charity_id, payment_id, state, amount, withdrawals, reinstatements, reason, actor,
                      correlation_id, create_time, update_time)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, p.correlation_id, $10, $10
+FROM payment p WHERE p.id = $3 AND p.charity_id = $2
 ON CONFLICT (provider_id, charity_id) DO UPDATE
 SET state = excluded.state, amount = excluded.amount, withdrawals = excluded.withdrawals,
     reinstatements = excluded.reinstatements, actor = excluded.actor, correlation_id = excluded.correlation_id,
@@ -203,7 +209,7 @@ SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amoun
        said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
        update_time
 FROM payment
-WHERE id > $1 AND create_time < $2 AND (manual_reason <> '' OR (NOT $4 AND next_attempt_time IS NOT NULL))
+WHERE id > $1 AND create_time <= $2 AND (manual_reason <> '' OR (NOT $4 AND next_attempt_time IS NOT NULL))
 ORDER BY id LIMIT $3;
 
 -- name: claim_payment
@@ -215,6 +221,10 @@ RETURNING id;
 -- name: prolong_lease
 -- Keeps a payment for whoever holds it.
 UPDATE payment SET leased_until = $2 WHERE id = $1 AND leased_until IS NOT NULL;
+
+-- name: release_payment
+-- Lets go of a payment.
+UPDATE payment SET leased_until = NULL WHERE id = $1;
 
 -- name: claim_due
 -- Takes payments that are due, oldest first, for one asking of the provider each. Materialised: executed again by a join, the
@@ -230,7 +240,7 @@ RETURNING p.id;
 
 -- name: count_call
 -- Notes that the provider is about to be asked.
-UPDATE attempt SET calls = calls + 1, last_call_time = $3 WHERE id = $1 AND charity_id = $2;
+UPDATE attempt SET calls = calls + 1, last_call_time = $3, actor = $4 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_provider_event
 -- Stores a webhook that was verified or asked for, each id once for ever. No row: it came before.
@@ -362,6 +372,35 @@ RETURNING name;
 -- name: oldest_payment_time
 -- When the oldest payment was recorded: ids grow with time.
 SELECT create_time FROM payment ORDER BY id LIMIT 1;
+
+-- name: audit_trail
+-- At most $3 entries of the audit trail of a payment, or of the payment of a donation, also of one whose row is gone; oldest
+-- first, after an id. Why: what was said by hand, otherwise the reason of the command that the same call gave.
+SELECT a.id, a.object, a.object_id, a.before, a.after, a.actor, a.correlation_id, a.database_role, a.create_time,
+       coalesce(nullif(a.reason, ''), given.reason, '') AS reason
+FROM audit a
+LEFT JOIN LATERAL (
+  SELECT c.reason FROM command c
+  WHERE c.subject = ANY (ARRAY[a.object_id, a.reference_id::text]) AND c.correlation_id = a.correlation_id
+    AND a.correlation_id <> ''
+  ORDER BY c.create_time DESC LIMIT 1
+) AS given ON true
+WHERE a.reference_id IN (
+    SELECT $1::uuid
+    UNION SELECT p.id FROM payment p WHERE p.donation_id = $1
+    UNION SELECT f.reference_id FROM audit f
+          WHERE f.object = 'payment' AND f.before ? 'donation_id' AND f.before ->> 'donation_id' = $1::text)
+  AND a.id > $2
+ORDER BY a.id LIMIT $3;
+
+-- name: breaker
+-- What an operator decided last about the circuit breaker.
+SELECT held, reason, version, actor FROM breaker;
+
+-- name: set_breaker
+-- An operator's decision about the circuit breaker.
+UPDATE breaker SET held = $1, reason = $2, version = version + 1, actor = $3, correlation_id = $4, update_time = $5
+RETURNING held, reason, version, actor;
 
 -- name: hasten_checkpoint
 -- A list is due at once, unless somebody walks it.

@@ -8,6 +8,7 @@ what is learned twice is the same fact.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ CONTRADICTED_AGAIN = datetime.timedelta(hours=1)
 # Where the provider could not be read, or what it lists does not add up yet.
 REVIEW_AGAIN = datetime.timedelta(seconds=30)
 _LOOK_S = 0.5
+# While there is a backlog: about as long as it takes until places are free again.
+_BUSY_LOOK_S = 0.05
 _HOLDER_LOOK_S = 0.1
 # Askings at once; more would only wait for one another at the provider.
 _ASKING_MAX = 50
@@ -77,6 +80,23 @@ class Provider(Protocol):
         ...
 
 
+class Breaker(Protocol):
+    """Whether the provider may be called now."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether every call goes through."""
+        ...
+
+    def enter(self) -> bool:
+        """Whether an asking may begin; while calls are paused one at a time, as the probe."""
+        ...
+
+    def leave(self) -> None:
+        """There was nothing to ask."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Learned:
     """What an asking brought: facts, and when to ask again if that was not all."""
@@ -88,9 +108,10 @@ class _Learned:
 class Reconciler:
     """One asking per payment at a time."""
 
-    def __init__(self, desk: Desk, *, provider: Provider, lease_s: float) -> None:
+    def __init__(self, desk: Desk, *, provider: Provider, breaker: Breaker, lease_s: float) -> None:
         self._desk = desk
         self._provider = provider
+        self._breaker = breaker
         self._lease = datetime.timedelta(seconds=lease_s)
         self._tasks = TaskSet()
         self._running: dict[UUID, asyncio.Task[None]] = {}
@@ -102,11 +123,27 @@ class Reconciler:
     async def ask(self, payment_id: UUID, *, patience_s: float, held: bool = False) -> None:
         """Asks what has to be asked and waits for it, at most `patience_s`; the asking goes on without its caller.
 
-        `held`: the caller has just taken the payment.
+        `held`: the caller has just taken the payment, and was let in. Otherwise what calls are paused for stays due.
         """
-        running = None if held else self._running.get(payment_id)
-        task = running or self._start(payment_id, held=held)
-        await asyncio.wait({task}, timeout=max(patience_s, 0))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(patience_s, 0)):
+                running = None if held else self._running.get(payment_id)
+                if running:
+                    await asyncio.wait({running})
+                # What was asked already may have begun before its caller's wish, and have ended without it.
+                if running is None or await self._still_due(payment_id):
+                    await self._ask_now(payment_id, held=held)
+
+    async def _still_due(self, payment_id: UUID) -> bool:
+        payment = await self._desk.payments.get(payment_id)
+        return payment is not None and self._is_due(payment)
+
+    async def _ask_now(self, payment_id: UUID, *, held: bool) -> None:
+        task = None if held else self._running.get(payment_id)
+        if task is None and (held or self._breaker.enter()):
+            task = self._start(payment_id, held=held)
+        if task:
+            await asyncio.wait({task})
 
     async def look(self, payment_id: UUID, *, patience_s: float) -> None:
         """Learns how a payment stands at the provider, whether or not something of it is open.
@@ -119,16 +156,27 @@ class Reconciler:
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
         while True:
-            free = _ASKING_MAX - len(self._running)
-            now = self._desk.clock.now()
-            due = await self._desk.payments.claim_due(now=now, until=self.lease_until(), limit=free) if free > 0 else []
+            due = await self._take_due()
             for payment_id in due:
                 self._start(payment_id, held=True)
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_BUSY_LOOK_S if due or len(self._running) >= _ASKING_MAX else _LOOK_S)
 
     async def close(self, *, timeout_s: float) -> None:
         """Waits for what is being asked."""
         await self._tasks.join(timeout_s=timeout_s)
+
+    async def _take_due(self) -> Sequence[UUID]:
+        """Payments that are due; while calls are paused none, and one where the next probe is."""
+        free = _ASKING_MAX - len(self._running)
+        if free <= 0 or not self._breaker.enter():
+            return []
+        limit = free if self._breaker.closed else 1
+        now = self._desk.clock.now()
+        due = await self._desk.payments.claim_due(now=now, until=self.lease_until(), limit=limit)
+        if not due:
+            # A donor's new payment may be the probe.
+            self._breaker.leave()
+        return due
 
     def _start(self, payment_id: UUID, *, held: bool) -> asyncio.Task[None]:
         task = self._running[payment_id] = self._tasks.start(self._ask(payment_id, held=held))
@@ -175,8 +223,12 @@ class Reconciler:
                 return
             step = next_step(payment, now=self._desk.clock.now())
             after = await self._learn(payment, await self._take(step, payment))
-            if after.next_attempt_time is None or after.next_attempt_time > self._desk.clock.now():
+            if not self._is_due(after):
                 return
+        await self._desk.payments.release(payment_id)
+
+    def _is_due(self, payment: Payment) -> bool:
+        return payment.next_attempt_time is not None and payment.next_attempt_time <= self._desk.clock.now()
 
     async def _take(self, step: Step | None, payment: Payment) -> _Learned:
         if step is None:
@@ -286,7 +338,7 @@ class Reconciler:
 
     async def _begin(self, payment: Payment, call: Attempt) -> UUID:
         attempt_id = _demand_id(call)
-        await self._desk.payments.count_call(payment, call, now=self._desk.clock.now())
+        await self._desk.payments.count_call(payment, call, actor=ACTOR, now=self._desk.clock.now())
         crashpoints.reach("payment.calling")
         return attempt_id
 
@@ -301,21 +353,25 @@ class Reconciler:
 
     async def _learn(self, payment: Payment, learned: _Learned) -> Payment:
         try:
-            after = await self._desk.database.run(lambda connection: self._store(connection, payment.id, learned))
+            after = await self._desk.database.run(lambda connection: self._store(connection, payment, learned))
         except Contradiction as contradiction:
             _log.error("the provider contradicts our books", payment_id=str(payment.id), reason=str(contradiction))
             nothing = _Learned((), self._desk.clock.now() + CONTRADICTED_AGAIN)
-            after = await self._desk.database.run(lambda connection: self._store(connection, payment.id, nothing))
+            after = await self._desk.database.run(lambda connection: self._store(connection, payment, nothing))
         crashpoints.reach("payment.learned")
         self._desk.wake()
         return after
 
-    async def _store(self, connection: Connection, payment_id: UUID, learned: _Learned) -> Payment:
-        locked = await self._desk.payments.lock(connection, payment_id)
+    async def _store(self, connection: Connection, asked: Payment, learned: _Learned) -> Payment:
+        locked = await self._desk.payments.lock(connection, asked.id)
         if locked is None:
             raise AssertionError("payments are never deleted")
+        ask_at = learned.ask_at
+        if locked.next_attempt_time and locked.version != asked.version:
+            # Somebody wished for something while we asked; it does not wait for what we have planned.
+            ask_at = min(ask_at, locked.next_attempt_time)
         return await self._desk.changes.apply(
-            connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=learned.ask_at
+            connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=ask_at, holder=True
         )
 
 

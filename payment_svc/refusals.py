@@ -45,3 +45,7 @@ class ProviderEventNotFound(Refusal):
 
 class ProviderEventStateConflict(Refusal):
     reason = error_pb2.ERROR_REASON_PROVIDER_EVENT_STATE_CONFLICT
+
+
+class ProviderUnavailable(Refusal):
+    reason = error_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE

@@ -12,7 +12,7 @@ from cli.servers import place
 from cli.servers.nats import Nats, nats
 from cli.servers.postgres import Postgres, postgres
 from cli.servers.valkey import Valkey, valkey
-from tests.support.folders import reachable_folder
+from tests.support.folders import reachable_folder, use_memory
 from tests.support.giving import Cause, open_cause
 from tests.support.mesh import Mesh, running_mesh
 from tests.support.sandbox import Sandbox, running_sandbox
@@ -20,7 +20,8 @@ from tests.support.schemas import make_database
 
 
 def pytest_configure() -> None:
-    """Plain log lines: structlog's own default draws every variable of a traceback, which takes seconds."""
+    """Data in memory, where there is room for it; plain log lines: structlog's own draw every variable of a traceback."""
+    use_memory()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -39,12 +39,13 @@ def filled(value: Any, words: dict[str, str]) -> Any:
 @pytest.fixture
 async def words(mesh: Mesh, cause: Cause) -> dict[str, str]:
     request = gift(cause.campaign_id, 250)
-    await mesh.donations.RecordDonation(request)
+    donation = (await mesh.donations.RecordDonation(request)).donation
     return {
         "$campaign": cause.campaign_id,
         "$charity": cause.charity_id,
         "$unknown": UNKNOWN,
         "$recorded": request.payment_ref,
+        "$donation": donation.donation_id,
         "$long": "x" * 256,
     }
 

@@ -37,6 +37,13 @@ PAYING = [
     ("donation", "donation.settled"),
 ]
 CALLING_OFF = [("payment", "payment.cancel_called")]
+GIVING_BACK = [
+    ("gateway", "gateway.RefundDonation"),
+    ("donation", "donation.refund_recorded"),
+    ("donation", "donation.refund_made"),
+    ("payment", "payment.wished"),
+    ("payment", "payment.refund_called"),
+]
 AMOUNT = 2500
 
 
@@ -125,9 +132,13 @@ async def _campaign(session: aiohttp.ClientSession, base: str) -> str:
     return campaign_id
 
 
-async def gross(donor: Donor) -> int:
+async def total(donor: Donor, figure: str) -> int:
     totals = (await donor._json("GET", f"/v1/campaigns/{donor.campaign_id}/totals")).get("totals", {})
-    return sum(int(share["gross"]) for share in totals.get("currencies", []))
+    return sum(int(share[figure]) for share in totals.get("currencies", []))
+
+
+async def gross(donor: Donor) -> int:
+    return await total(donor, "gross")
 
 
 async def charges(donor: Donor, promised: dict[str, Any]) -> list[tuple[str, int]]:
@@ -180,6 +191,29 @@ async def test_a_crash_while_an_intent_is_called_off(donor: Donor, name: str, po
     ended = await donor.becomes(promised, "STATE_FAILED")
     assert ended["failure_code"] == "generic_decline"
     assert await charges(donor, promised) == [("canceled", 0)]
+
+
+@pytest.mark.requirement("PAY-5", "PAY-3", "RES-1")
+@pytest.mark.parametrize(("name", "point"), GIVING_BACK)
+async def test_a_crash_while_money_goes_back(donor: Donor, name: str, point: str) -> None:
+    promised = await donor.ready(str(uuid.uuid4()))
+    await donor.confirm(promised["client_secret"])
+    await donor.becomes(promised, "STATE_SUCCEEDED")
+    key, donation_id = str(uuid.uuid4()), promised["donation"]["donation_id"]
+    headers = {"Authorization": f"Bearer {donor.lives.token}", "Idempotency-Key": key}
+    body = {"amount": {"minor_units": "1000", "currency": "USD"}}
+
+    async def give_back() -> dict[str, Any]:
+        return await donor._json("POST", f"/v1/donations/{donation_id}:refund", json=body, headers=headers)
+
+    await donor.lives.restart(name, crash_points=point)
+    assert await donor.lives.died(name, meanwhile=give_back)
+    await donor.lives.restart(name)
+    refunded = await until(give_back, holds=lambda answer: answer.get("donation", {}).get("refunded", {}) != {})
+    assert refunded["donation"]["refunded"]["minor_units"] == "1000"
+    ours = [entry for entry in await donor.lives.book() if entry["metadata"].get("donation_id") == donation_id]
+    assert [entry["refunded"] for entry in ours] == [1000]
+    await until(lambda: total(donor, "net"), holds=lambda net: net == AMOUNT - 1000)
 
 
 @pytest.mark.requirement("PAY-3", "RES-1")

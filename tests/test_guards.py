@@ -13,7 +13,7 @@ from tests.support.books import reading
 from tests.support.schemas import Schemas, make_database
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "constraints.md"
-LOG = "Event log, in the schema of every service"
+LOG = "Event log and audit trail, in the schema of every service"
 SECTIONS = {"donation": "Donation service", "payment": "Payment service", "aggregator": "Aggregator"}
 GUARDS = """
 SELECT conname AS name FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid
@@ -26,12 +26,22 @@ SELECT i.relname FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
 WHERE i.relnamespace = $1::text::regnamespace AND x.indisunique AND NOT i.relispartition
 AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = x.indexrelid)
 """
+# Columns of tables that are audited, and whether their trigger writes down what they held.
+AUDITED = """
+SELECT t.relname AS table, a.attname AS column,
+       position(format('jsonb_build_object(%L, ', a.attname) IN pg_get_functiondef(g.tgfoid)) > 0 AS audited
+FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid JOIN pg_attribute a ON a.attrelid = t.oid
+WHERE t.relnamespace = $1::text::regnamespace AND g.tgname = 'audit_update' AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY t.relname, a.attnum
+"""
 ONE = "'0190b4a2-0000-7000-8000-000000000001'::uuid"
 TWICE = "FROM generate_series(1, 2)"
 LETTER = "INSERT INTO dead_letter (consumer, event_id, event, state, reason, attempts)"
 POSITION = "INSERT INTO relay (only_row, epoch, from_snapshot, to_snapshot, last_seq, day)"
 TOTALS = "INSERT INTO totals (campaign_id, currency, gross, refunded, disputed, donations, donors)"
+BREAKER = "INSERT INTO breaker (only_row, held, reason, version, actor, correlation_id, update_time)"
 APPLIED = "INSERT INTO applied (day, event_id, tx, epoch, "
+ENTRY = "INSERT INTO audit (charity_id, reference_id, id, object, object_id, actor, correlation_id, reason)"
 # schema → name of the guard → what it refuses
 BY_STATEMENT = {
     "payment": {
@@ -41,6 +51,10 @@ BY_STATEMENT = {
         "entry_pkey": f"""INSERT INTO entry (posting_id, line, account, currency, amount)
             SELECT {ONE}, 1, 'bank', 'USD', 1 {TWICE}""",
         "applied_pkey": f"{APPLIED} donation_id, posting_id, delta) SELECT now(), {ONE}, 1, 1, {ONE}, {ONE}, 1 {TWICE}",
+        "breaker_only_row": f"{BREAKER} VALUES (false, false, '', 1, '', '', now())",
+        "breaker_pkey": f"{BREAKER} VALUES (true, false, '', 1, '', '', now())",
+        "breaker_version_positive": "UPDATE breaker SET version = 0",
+        "breaker_held_has_reason": "UPDATE breaker SET held = true, actor = 'somebody'",
         "event_bucket_range": f"INSERT INTO event (epoch, id, bucket, payload) VALUES (1, {ONE}, 1024, '')",
         "event_pkey": f"INSERT INTO event (seq, epoch, id, bucket, payload) SELECT 1, 1, {ONE}, 0, '' {TWICE}",
         "relay_only_row": f"{POSITION} VALUES (false, 1, '3:3:', '3:3:', 0, now())",
@@ -52,6 +66,11 @@ BY_STATEMENT = {
         "dead_letter_request_key": f"""{LETTER[:-1]}, request_key)
             SELECT 'c', gen_random_uuid(), '', 1, '', 1, {ONE} {TWICE}""",
         "schema_migration_pkey": "INSERT INTO schema_migration SELECT * FROM schema_migration",
+        "audit_pkey": f"""ALTER TABLE audit DISABLE TRIGGER audit_written_by_triggers; {ENTRY} OVERRIDING SYSTEM VALUE
+            SELECT {ONE}, {ONE}, 1, '', '', '', '', '' {TWICE}""",
+        "audit_written_by_triggers": f"{ENTRY} OVERRIDING SYSTEM VALUE SELECT {ONE}, {ONE}, 1, '', '', '', '', ''",
+        "audit_append_only": "UPDATE audit SET actor = 'eve'",
+        "audit_truncate": "TRUNCATE payment CASCADE",
     },
     "aggregator": {
         "applied_pkey": f"""{APPLIED} campaign_id, currency, gross, refunded, disputed, donations)
@@ -96,3 +115,20 @@ async def test_raw_sql_past_a_guard_is_refused(schemas: Schemas, schema: str, na
             await connection.execute(BY_STATEMENT[schema][name])
     # A partition's constraint is called like its parent's, with the day in between.
     assert re.sub(r"_\d{4}_\d\d_\d\d", "", str(caught.value.constraint_name)) == name
+
+
+@pytest.mark.requirement("LED-5")
+@pytest.mark.parametrize("schema", SECTIONS)
+async def test_the_audited_tables_are_those_of_the_document_with_every_column_that_they_have(
+    schemas: Schemas, schema: str
+) -> None:
+    async with reading(schemas, schema) as connection:
+        columns = await connection.fetch(AUDITED, schema)
+    assert {row["table"] for row in columns} == audited_by_document(schema)
+    assert [f"{row['table']}.{row['column']}" for row in columns if not row["audited"]] == []
+
+
+def audited_by_document(schema: str) -> set[str]:
+    """The tables that the row of a service names."""
+    rows = re.findall(r"^\| (\w+) \| (.*?) \|", (DOCUMENT.parent / "audit.md").read_text(), flags=re.MULTILINE)
+    return {table for service, tables in rows if service == schema for table in re.findall(r"`(\w+)`", tables)}

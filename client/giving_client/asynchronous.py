@@ -60,6 +60,7 @@ class AsyncMeshClient:
     create_donation = _calling(operations.create_donation)
     record_donation = _calling(operations.record_donation)
     reverse_recorded_donation = _calling(operations.reverse_recorded_donation)
+    refund_donation = _calling(operations.refund_donation)
     get_donation = _calling(operations.get_donation)
     get_client_secret = _calling(operations.get_client_secret)
     create_charity = _calling(operations.create_charity)

@@ -101,12 +101,14 @@ def create_donation(
     message: str = "",
     locale: str = "",
     metadata: Mapping[str, str] | None = None,
+    manual_capture: bool = False,
     request_id: str | None = None,
     timeout_s: float | None = None,
 ) -> Operation[PromiseAnswer]:
     """Promises a donation that the donor pays himself, by confirming with the client secret at the provider.
 
     Where the provider is slow the secret is empty: call again with the same `request_id`, or ask `get_client_secret`.
+    With `manual_capture` the money is only held on the donor's card, until `hold_end_time` of the donation at the latest.
     """
     request = donation_service_pb2.CreateDonationRequest(
         request_id=request_id or new_request_id(),
@@ -119,6 +121,7 @@ def create_donation(
         message=message,
         locale=locale,
         metadata=metadata,
+        manual_capture=manual_capture,
     )
     return Operation(_DONATIONS, "CreateDonation", request, _promise_answer, timeout_s)
 
@@ -163,6 +166,28 @@ def reverse_recorded_donation(
         amount=Money(minor_units=minor_units, currency=currency),
     )
     return Operation(_DONATIONS, "ReverseRecordedDonation", request, _reversal_answer, timeout_s)
+
+
+def refund_donation(
+    *,
+    donation_id: str,
+    minor_units: int | None = None,
+    currency: str = "",
+    reason: str = "",
+    request_id: str | None = None,
+    timeout_s: float | None = None,
+) -> Operation[DonationAnswer]:
+    """Gives a promise's money back through the provider: so much of it, without `minor_units` all that is left.
+
+    Where the provider is slow `refunded` of the donation grows later, as `get_donation` shows.
+    """
+    request = donation_service_pb2.RefundDonationRequest(
+        request_id=request_id or new_request_id(),
+        donation_id=donation_id,
+        amount=None if minor_units is None else Money(minor_units=minor_units, currency=currency),
+        reason=reason,
+    )
+    return Operation(_DONATIONS, "RefundDonation", request, _donation_answer, timeout_s)
 
 
 def get_donation(*, donation_id: str, timeout_s: float | None = None) -> Operation[donation_pb2.Donation]:

@@ -65,6 +65,8 @@ class Campaign:
     update_time: datetime.datetime
     charity_display_name: str = ""
     live: bool = False
+    # Takes promises while the provider's calls are paused.
+    accepts_deferred: bool = False
 
 
 class CampaignMove(enum.Enum):

@@ -1,4 +1,4 @@
-"""Donations: their states, what they count for, and what a checkout takes back."""
+"""Donations: their states, what they count for, and what goes back of it."""
 
 from __future__ import annotations
 
@@ -70,11 +70,19 @@ class Donation:
     next_attempt_time: datetime.datetime | None = None
     attempts: int = 0
     waiting_for: str = ""
+    manual_capture: bool = False
+    # When the card lets go of what is held on it; None while nothing is.
+    hold_end_time: datetime.datetime | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether money may still come that nobody has called off."""
         return self.state in (DonationState.PENDING, DonationState.AWAITING_PAYMENT) or self.retryable
+
+    @property
+    def is_confirmable(self) -> bool:
+        """Whether the donor still has something to confirm."""
+        return self.is_open and self.hold_end_time is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,17 @@ class Reversal:
 
 @dataclass(frozen=True, slots=True)
 class Reversed:
-    """The checkout gave money back."""
+    """Money went back; below zero: it came back, for the donor's bank could not take it."""
 
     amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Disputed:
+    """The donor's bank holds so much more; below zero: it gave back. `lost`: what it holds now it keeps."""
+
+    amount: int
+    lost: bool
 
 
 Fact = Reversed
@@ -107,7 +123,7 @@ class IllegalFact(Exception):  # noqa: N818 - the caller turns it into a refusal
 
 
 class ExceedsRemaining(Exception):  # noqa: N818 - the caller turns it into a refusal
-    """More would go back than is left."""
+    """More would go back than is left, or come back than went."""
 
 
 def advance(donation: Donation, fact: Fact, *, now: datetime.datetime) -> Donation:
@@ -121,6 +137,29 @@ def advance(donation: Donation, fact: Fact, *, now: datetime.datetime) -> Donati
         raise ExceedsRemaining
     if not LEGAL[donation.state, type(fact)]:
         raise IllegalFact
-    tally = replace(donation.tally, refunded=donation.tally.refunded + fact.amount)
-    state = DonationState.REFUNDED if tally.remaining == 0 else DonationState.PARTIALLY_REFUNDED
-    return replace(donation, tally=tally, state=state, version=donation.version + 1, update_time=now)
+    return give_back(donation, fact, now=now)
+
+
+def give_back(donation: Donation, fact: Reversed | Disputed, *, now: datetime.datetime) -> Donation:
+    """A donation that counts, after one of its figures moved.
+
+    Raises:
+        ExceedsRemaining: more would be gone than arrived, or come back than was gone.
+    """
+    tally, lost = donation.tally, donation.state is DonationState.DISPUTE_LOST
+    if isinstance(fact, Disputed):
+        tally, lost = replace(tally, disputed=tally.disputed + fact.amount), fact.lost
+    else:
+        tally = replace(tally, refunded=tally.refunded + fact.amount)
+    if min(tally.refunded, tally.disputed, tally.remaining) < 0:
+        raise ExceedsRemaining
+    return replace(donation, tally=tally, state=state_of(tally, lost=lost), version=donation.version + 1, update_time=now)
+
+
+def state_of(tally: Tally, *, lost: bool) -> DonationState:
+    """Where a donation that counts stands; `lost`: the donor's bank keeps what it holds."""
+    if tally.disputed:
+        return DonationState.DISPUTE_LOST if lost else DonationState.DISPUTED
+    if tally.refunded:
+        return DonationState.REFUNDED if tally.refunded == tally.gross else DonationState.PARTIALLY_REFUNDED
+    return DonationState.SUCCEEDED

@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 from uuid import UUID
 
-from donation_svc.domain.donations import Donation, DonationState, Origin, Reversed, Tally, advance
+from donation_svc.domain.donations import Disputed, Donation, DonationState, Origin, Reversed, Tally, give_back
 
-# A promise whose payment did not become ready is asked about as often.
-LOOK_AGAIN = datetime.timedelta(seconds=30)
-# A promise whose payment never became ready in this time is called off.
-READY_WITHIN = datetime.timedelta(hours=1)
+# The card networks let go of what was authorised online after seven days; the provider cancels the payment then.
+HOLD_WITHIN = datetime.timedelta(days=7)
+WAITS_FOR_CAPTURE = "held on the card until it is captured"
 
 
 class PaymentState(enum.IntEnum):
@@ -64,6 +63,11 @@ class Readied:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The donor has confirmed: the money is held on his card until somebody captures it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Declined:
     """A charge was declined; another one may follow."""
 
@@ -84,7 +88,9 @@ class Settled:
     amount: int
 
 
-Fact: TypeAlias = Readied | Declined | Ended | Settled | Reversed
+Move: TypeAlias = Readied | Held | Declined | Ended | Settled
+Return: TypeAlias = Reversed | Disputed
+Fact: TypeAlias = Move | Return
 
 # The provider has not answered yet: there is nothing to confirm.
 _NOT_READY = (PaymentState.CREATED, PaymentState.UNKNOWN)
@@ -94,22 +100,24 @@ _UNPAID = (*_OPEN, _S.EXPIRED)
 
 # (state, fact) → state after it; a pair that is missing changes nothing. FAILED is left again also where nothing could be
 # tried any more: the payment service may have taken silence for a refusal. The end of what was never declined is EXPIRED.
-FOLLOWS: Mapping[tuple[DonationState, type[Fact]], DonationState] = {
+FOLLOWS: Mapping[tuple[DonationState, type[Move]], DonationState] = {
     **{(state, Readied): _S.AWAITING_PAYMENT for state in _OPEN},
+    **{(state, Held): _S.AWAITING_PAYMENT for state in _OPEN},
     **{(state, Declined): _S.FAILED for state in _OPEN},
     **{(state, Ended): _S.FAILED for state in _UNPAID},
     **{(state, Settled): _S.SUCCEEDED for state in _UNPAID},
-    (_S.SUCCEEDED, Reversed): _S.PARTIALLY_REFUNDED,
-    (_S.PARTIALLY_REFUNDED, Reversed): _S.PARTIALLY_REFUNDED,
 }
+# Where money may go back and come back, in any of them; the figures say which state comes after it.
+COUNTING = frozenset({_S.SUCCEEDED, _S.PARTIALLY_REFUNDED, _S.REFUNDED, _S.DISPUTED, _S.DISPUTE_LOST})
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One change of a donation, and what it counted for before."""
+    """One change of a donation, what it counted for before, and what changed it."""
 
     donation: Donation
     before: Tally
+    fact: Fact
 
 
 def follow(
@@ -127,10 +135,10 @@ def follow(
         return donation, ()
     steps = []
     current = replace(donation, payment_id=word.payment_id, payment_version=word.version)
-    for fact in facts_of(donation.tally, word):
+    for fact in facts_of(donation, word):
         after = apply(current, fact, now=now, confirm_within=confirm_within)
         if after is not current:
-            steps.append(Step(after, current.tally))
+            steps.append(Step(after, current.tally, fact))
             current = after
     return current, steps
 
@@ -139,53 +147,70 @@ def _problem(donation: Donation, word: PaymentWord) -> str:
     known = (donation.origin, donation.charity_id, donation.amount.currency, donation.payment_id or word.payment_id)
     if known != (Origin.INTENT, word.charity_id, word.currency, word.payment_id):
         return "is about another donation or currency"
-    if word.captured not in (0, donation.amount.minor_units):
+    if not _was_promised(donation, word.captured):
         return "another amount was taken than was promised"
-    if word.version > donation.payment_version and _shrinks(donation.tally, word):
-        return "less has happened than before"
-    # Followed from the next release on; until then an operator keeps what came.
-    return "disputes are not followed yet" if word.disputed else ""
+    if min(word.refunded, word.disputed, word.captured - word.refunded - word.disputed) < 0:
+        return "more went back than was taken"
+    is_news = word.version > donation.payment_version
+    if is_news and donation.tally.donations and word.captured != donation.tally.gross:
+        return "another amount was taken than before"
+    return ""
 
 
-def _shrinks(tally: Tally, word: PaymentWord) -> bool:
-    return word.captured < tally.gross or word.refunded < tally.refunded or word.refunded > word.captured
+def _was_promised(donation: Donation, captured: int) -> bool:
+    """Whether so much may have been taken: all or nothing, unless somebody captures by hand."""
+    whole = donation.amount.minor_units
+    return captured in (0, whole) or (donation.manual_capture and 0 < captured < whole)
 
 
-def facts_of(tally: Tally, word: PaymentWord) -> Sequence[Fact]:
+def facts_of(donation: Donation, word: PaymentWord) -> Sequence[Fact]:
     """What a word says beyond what a donation counts for already."""
     if word.captured:
-        settled = () if tally.donations else (Settled(word.captured),)
-        growth = word.refunded - tally.refunded
-        return (*settled, Reversed(growth)) if growth else settled
+        settled = () if donation.tally.donations else (Settled(word.captured),)
+        return (*settled, *_returns(donation, word))
     if word.state in _NOT_READY:
         return ()
     if word.state is PaymentState.CANCELED or (word.state is PaymentState.FAILED and word.closed):
         return (Ended(word.failure_code),)
-    return (Declined(word.failure_code),) if word.state is PaymentState.FAILED else (Readied(),)
+    if word.state is PaymentState.FAILED:
+        return (Declined(word.failure_code),)
+    return (Held(),) if word.state is PaymentState.AUTHORIZED else (Readied(),)
+
+
+def _returns(donation: Donation, word: PaymentWord) -> Sequence[Return]:
+    """What went back or came back; what came back first, so that no step in between has more gone than arrived."""
+    reversed_more = word.refunded - donation.tally.refunded
+    held_more = word.disputed - donation.tally.disputed
+    lost = word.state is PaymentState.DISPUTE_LOST
+    decided = word.disputed > 0 and lost is not (donation.state is _S.DISPUTE_LOST)
+    facts: list[Return] = [Reversed(reversed_more)] if reversed_more else []
+    if held_more or decided:
+        facts.append(Disputed(held_more, lost=lost))
+    return sorted(facts, key=lambda fact: fact.amount > 0)
 
 
 def apply(donation: Donation, fact: Fact, *, now: datetime.datetime, confirm_within: datetime.timedelta) -> Donation:
-    """The donation after one fact; itself where the fact is no news."""
-    state = FOLLOWS.get((donation.state, type(fact)))
-    if state is None:
-        return donation
-    if isinstance(fact, Reversed):
-        return advance(donation, fact, now=now)
-    after = _moved(donation, fact, state, now=now, confirm_within=confirm_within)
+    """The donation after one fact; itself where the fact is no news.
+
+    Raises:
+        ExceedsRemaining: more would be gone than arrived, or come back than was gone.
+    """
+    if isinstance(fact, Reversed | Disputed):
+        after = give_back(donation, fact, now=now) if donation.state in COUNTING else donation
+    else:
+        after = _moved(donation, fact, now=now, confirm_within=confirm_within)
     return donation if _says_the_same(donation, after) else after
 
 
-def _moved(
-    donation: Donation,
-    fact: Readied | Declined | Ended | Settled,
-    state: DonationState,
-    *,
-    now: datetime.datetime,
-    confirm_within: datetime.timedelta,
-) -> Donation:
+def _moved(donation: Donation, fact: Move, *, now: datetime.datetime, confirm_within: datetime.timedelta) -> Donation:
+    state = FOLLOWS.get((donation.state, type(fact)))
+    if state is None:
+        return donation
     code = fact.code if isinstance(fact, Declined | Ended) else ""
-    still_open = isinstance(fact, Readied | Declined)
     settled = isinstance(fact, Settled)
+    held = isinstance(fact, Held)
+    hold_end_time = now + HOLD_WITHIN if held else None
+    donors_turn = donation.create_time + confirm_within if isinstance(fact, Readied | Declined) else None
     return replace(
         donation,
         state=_S.EXPIRED if isinstance(fact, Ended) and not code else state,
@@ -193,32 +218,23 @@ def _moved(
         retryable=isinstance(fact, Declined),
         tally=Tally(gross=fact.amount, donations=1) if isinstance(fact, Settled) else donation.tally,
         settle_time=now if settled else donation.settle_time,
-        next_attempt_time=donation.create_time + confirm_within if still_open else None,
+        next_attempt_time=hold_end_time or donors_turn,
         attempts=0,
-        waiting_for="",
+        waiting_for=WAITS_FOR_CAPTURE if held else "",
+        hold_end_time=hold_end_time,
         version=donation.version + 1,
         update_time=now,
     )
 
 
 def _says_the_same(before: Donation, after: Donation) -> bool:
-    return (before.state, before.failure_code, before.retryable) == (after.state, after.failure_code, after.retryable)
+    return _saying(before) == _saying(after)
 
 
-class Due(enum.Enum):
-    """What an open donation waits for when its time has come."""
-
-    READY = "ready"
-    END = "end"
-    DONOR = "donor"
-
-
-def due(donation: Donation, *, now: datetime.datetime, confirm_within: datetime.timedelta) -> Due:
-    """What the service does about an open donation."""
-    age = now - donation.create_time
-    if donation.state is DonationState.PENDING:
-        return Due.END if age >= READY_WITHIN else Due.READY
-    return Due.END if age >= confirm_within else Due.DONOR
+def _saying(donation: Donation) -> tuple[object, ...]:
+    """What somebody may see of a donation; how long the money is held is not news again and again."""
+    held = donation.hold_end_time is not None
+    return donation.state, donation.tally, donation.failure_code, donation.retryable, held
 
 
 def is_final(donation: Donation) -> bool:

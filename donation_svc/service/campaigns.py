@@ -113,6 +113,7 @@ class Campaigns:
             version=1,
             create_time=now,
             update_time=now,
+            accepts_deferred=request.accepts_deferred,
         )
 
     async def activate_campaign(self, request: messages.ActivateCampaignRequest) -> tuple[Campaign, bool]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
+from giving.payment.v1.payment_service_pb2 import RefundPaymentRequest
 
 from donation_svc.domain.donations import Donation
-from donation_svc.domain.payments import PaymentWord, WordRefused
-from donation_svc.service.settlement import Heard, Settlement
+from donation_svc.domain.payments import PaymentWord
+from donation_svc.service.settlement import Settlement
 from mesh import crashpoints
 from mesh.errors import Refusal
-from mesh.rpc.call import current_call
 
 _log = structlog.get_logger()
 
@@ -23,6 +23,14 @@ class PaymentAnswer:
 
     word: PaymentWord
     client_secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefundAnswer:
+    """Where a payment stands after a refund, and whether an earlier call had asked for it."""
+
+    word: PaymentWord
+    replayed: bool
 
 
 class Payments(Protocol):
@@ -41,6 +49,14 @@ class Payments(Protocol):
 
         Raises:
             Refusal: it succeeded, or is not called off yet.
+        """
+        ...
+
+    async def refund_payment(self, request: RefundPaymentRequest) -> RefundAnswer:
+        """The payment after a refund, new or known by the request's key.
+
+        Raises:
+            Refusal: the payment service or the provider said no, or did not answer.
         """
         ...
 
@@ -73,17 +89,5 @@ class Readying:
             _log.warning("payment not ready", donation_id=str(donation.id), reason=refusal.reason_name)
             return Readiness(donation, "", refusal)
         crashpoints.reach("donation.payment_made")
-        after = await self._learn(donation, answer.word)
-        return Readiness(after, answer.client_secret if after.is_open else "")
-
-    async def _learn(self, donation: Donation, word: PaymentWord) -> Donation:
-        try:
-            donations = await self._settlement.settle([Heard(word, current_call())])
-        except WordRefused:
-            _log.exception("a payment contradicts its donation", donation_id=str(donation.id))
-            return donation
-        except Refusal as refusal:
-            # The payment is there, and its events will move the donation.
-            _log.warning("payment not noted", donation_id=str(donation.id), reason=refusal.reason_name)
-            return donation
-        return donations[donation.id]
+        after = await self._settlement.learn(donation, answer.word)
+        return Readiness(after, answer.client_secret if after.is_confirmable else "")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from giving.common.v1 import error_pb2
 from giving.common.v1.identity_pb2 import Identity
 from giving.donation.v1.donation_service_pb2 import CreateDonationRequest
 from giving.donation.v1.event_pb2 import DonationCreated
@@ -15,13 +16,13 @@ from donation_svc import convert
 from donation_svc.domain.causes import Campaign, CharityState, promised_amount_problem
 from donation_svc.domain.donations import Donation, DonationState, Origin, Tally
 from donation_svc.domain.fees import fee_cover
-from donation_svc.domain.payments import LOOK_AGAIN
+from donation_svc.domain.waiting import LOOK_AGAIN
 from donation_svc.refusals import CampaignNotFound, ModeMismatch
 from donation_svc.service.access import Access
 from donation_svc.service.campaigns import closed_refusal
 from donation_svc.service.charities import SOURCE
 from donation_svc.service.donations import DUPLICATE_HINT_WITHIN, CampaignRules
-from donation_svc.service.payments import Readying
+from donation_svc.service.payments import Readiness, Readying
 from donation_svc.service.personal import PersonalData, personal_words
 from donation_svc.service.settlement import Announce
 from donation_svc.store.donations import recent_id
@@ -35,6 +36,7 @@ from mesh.ids import new_id
 from mesh.money import Money
 from mesh.postgres import Connection, Database
 from mesh.rpc.call import caller_identity
+from mesh.rpc.tenancy import sees_everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +81,35 @@ class Promises:
         """The promise, new or from the first call, with its payment as far as it is ready.
 
         Raises:
-            InvalidArgument: the amount cannot be taken, or a guest cannot be told from another.
+            InvalidArgument: the amount cannot be taken; a guest cannot be told from another, or asks what he may not.
             CampaignNotFound, CampaignNotOpen, CharitySuspended, ModeMismatch: nothing is taken.
             IdempotencyKeyReused: the request id was used for other content.
+            Refusal: PROVIDER_UNAVAILABLE, as the payment service says it, where the campaign takes no promises meanwhile.
+                The promise is recorded, so that its key stays good: a repeat goes on with it.
         """
         _demand_own_key(request, caller_identity())
+        _demand_may_hold(request, caller_identity())
         if not caller_identity().subject:
             # However a UUID is written, it is the same key.
             request.request_id = request.request_id.lower()
-        donation, replayed = await self._record(request)
+        donation, campaign, replayed = await self._record(request)
         crashpoints.reach("donation.recorded")
         secret = ""
-        if donation.is_open:
+        if donation.is_confirmable:
             ready = await self._readying.make_ready(donation)
+            _demand_taken(ready, campaign)
             donation, secret = ready.donation, ready.client_secret
         crashpoints.reach("donation.awaiting")
         return Promised(donation, secret, self._access.token_of(donation.id), replayed)
 
     async def client_secret(self, donation: Donation, identity: Identity) -> str:
         """What confirms a donation, where the caller may know it and there is something to confirm."""
-        if not donation.is_open or donation.origin is not Origin.INTENT or not self._access.may_confirm(identity, donation):
+        promised = donation.origin is Origin.INTENT
+        if not donation.is_confirmable or not promised or not self._access.may_confirm(identity, donation):
             return ""
         return (await self._readying.make_ready(donation)).client_secret
 
-    async def _record(self, request: CreateDonationRequest) -> tuple[Donation, bool]:
+    async def _record(self, request: CreateDonationRequest) -> tuple[Donation, Campaign, bool]:
         campaign, charity_state = await self._find(UUID(request.campaign_id))
         fence = make_fence(request, method="CreateDonation", key_field="request_id", tenant_id=str(campaign.charity_id))
         refusal = _refusal(request, campaign, charity_state) or self._mode_refusal(campaign)
@@ -111,13 +118,13 @@ class Promises:
             recorded = await self._database.run(lambda connection: self._insert(connection, promise, request, fence))
             if recorded:
                 self._announce([recorded.id])
-                return recorded, False
+                return recorded, campaign, False
         # Also what would be refused today: a repeat of what was accepted then gets the first answer.
         earlier = await self._promises.by_fence(campaign.charity_id, fence)
         if earlier is None:
             raise refusal or AssertionError("what is neither new nor known was refused")
         fence.demand_same(earlier[1])
-        return earlier[0], True
+        return earlier[0], campaign, True
 
     def _mode_refusal(self, campaign: Campaign) -> Refusal | None:
         if campaign.live is self._payments_live:
@@ -143,6 +150,14 @@ class Promises:
         return recorded
 
 
+def _demand_taken(ready: Readiness, campaign: Campaign) -> None:
+    """A promise that waits for the provider to come back is a donor who does not pay now: charities choose to take those."""
+    if campaign.accepts_deferred or ready.refusal is None:
+        return
+    if ready.refusal.reason_number == error_pb2.ERROR_REASON_PROVIDER_UNAVAILABLE:
+        raise ready.refusal
+
+
 def _demand_own_key(request: CreateDonationRequest, identity: Identity) -> None:
     """A stranger who guesses a key must not get another's donation: guests need random keys and a browser of their own."""
     if identity.subject:
@@ -155,6 +170,12 @@ def _demand_own_key(request: CreateDonationRequest, identity: Identity) -> None:
         violations.append(FieldViolation("cookie giving_client", words))
     if violations:
         raise InvalidArgument.of_fields(violations)
+
+
+def _demand_may_hold(request: CreateDonationRequest, identity: Identity) -> None:
+    """Money that nobody captures is held for a week for nothing: only those may ask for it who can capture."""
+    if request.manual_capture and not sees_everything(identity):
+        raise InvalidArgument.of("manual_capture", "is for services and operators")
 
 
 def _is_uuid(text: str) -> bool:
@@ -197,6 +218,7 @@ def _promise(request: CreateDonationRequest, campaign: Campaign, identity: Ident
         settle_time=None,
         metadata=metadata,
         fee_cover=cover,
+        manual_capture=request.manual_capture,
         next_attempt_time=now + LOOK_AGAIN,
     )
 

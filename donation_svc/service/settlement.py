@@ -8,16 +8,22 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+import structlog
+
 from donation_svc import convert
 from donation_svc.domain.donations import Donation
 from donation_svc.domain.payments import PaymentWord, Step, WordRefused, follow
 from donation_svc.service.charities import SOURCE
 from donation_svc.store.promises import Change, PromiseStore
 from mesh.clock import Clock
+from mesh.errors import Refusal
 from mesh.events.log import Cause, EventLog, NewEvent, new_event
 from mesh.postgres import Connection, Database
+from mesh.rpc.call import current_call
 
 ACTOR = "payment"
+
+_log = structlog.get_logger()
 
 
 class Announce(Protocol):
@@ -63,6 +69,19 @@ class Settlement:
         donations = await self._database.run(lambda connection: self._settle(connection, heard))
         self._announce(donations)
         return donations
+
+    async def learn(self, donation: Donation, word: PaymentWord) -> Donation:
+        """The donation after what an answer said of its payment; as it was where that cannot be noted now."""
+        try:
+            donations = await self.settle([Heard(word, current_call())])
+        except WordRefused:
+            _log.exception("a payment contradicts its donation", donation_id=str(donation.id))
+            return donation
+        except Refusal as refusal:
+            # What happened has happened, and the payment's events will move the donation.
+            _log.warning("payment not noted", donation_id=str(donation.id), reason=refusal.reason_name)
+            return donation
+        return donations[donation.id]
 
     async def _settle(self, connection: Connection, heard: Sequence[Heard]) -> dict[UUID, Donation]:
         donations = await self._promises.lock_many(connection, {item.word.donation_id for item in heard})

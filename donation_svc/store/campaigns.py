@@ -52,6 +52,7 @@ class CampaignStore:
             fence.caller,
             fence.correlation_id,
             campaign.create_time,
+            campaign.accepts_deferred,
         )
         return created is not None
 

@@ -53,6 +53,7 @@ class PromiseStore:
             fence.correlation_id,
             promise.create_time,
             recent_id,
+            promise.manual_capture,
         )
         return replace(promise, possible_duplicate_of=row["possible_duplicate_of"]) if row else None
 
@@ -138,4 +139,5 @@ def _row(donation: Donation) -> tuple[Any, ...]:
         donation.version,
         donation.update_time,
         donation.settle_time,
+        donation.hold_end_time,
     )

@@ -39,6 +39,7 @@ def campaign(rows: Iterable[Any]) -> Campaign:
         display_name=first["display_name"],
         charity_display_name=first["charity_display_name"],
         live=first["charity_mode"] == MODE_LIVE,
+        accepts_deferred=first["accepts_deferred"],
         description=first["description"],
         state=CampaignState(first["state"]),
         rules={row["currency"]: _rule(row) for row in listed},
@@ -80,6 +81,8 @@ def donation(row: Any) -> Donation:
         next_attempt_time=row["next_attempt_time"],
         attempts=row["attempts"],
         waiting_for=row["waiting_for"],
+        manual_capture=row["manual_capture"],
+        hold_end_time=row["hold_end_time"],
     )
 
 

@@ -39,6 +39,11 @@ class Call:
         """Tells the caller that this answer repeats an earlier one."""
         self.trailers.append((REPLAYED_TRAILER, "true"))
 
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the answer repeats an earlier one."""
+        return (REPLAYED_TRAILER, "true") in self.trailers
+
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import grpc
 from giving.payment.v1 import payment_operations_service_pb2 as messages
 from giving.payment.v1 import payment_operations_service_pb2_grpc
 
+from mesh.audit import AuditTrail
 from mesh.rpc.call import mark_replayed
 from payment_svc import convert
 from payment_svc.domain.inbound import EventState
+from payment_svc.service.breaker import BreakerDecisions
 from payment_svc.service.inbound_operations import InboundOperations
 from payment_svc.service.open_payments import OpenPayments
 from payment_svc.service.reconciliation import Reconciliation
@@ -26,15 +29,19 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
     def __init__(
         self,
         *,
+        decisions: BreakerDecisions,
         inbound: InboundOperations,
         open_payments: OpenPayments,
         uploads: Uploads,
         reconciliation: Reconciliation,
+        trail: AuditTrail,
     ) -> None:
+        self._decisions = decisions
         self._inbound = inbound
         self._open_payments = open_payments
         self._uploads = uploads
         self._reconciliation = reconciliation
+        self._trail = trail
 
     async def ListProviderEvents(
         self, request: messages.ListProviderEventsRequest, context: Context
@@ -80,6 +87,23 @@ class PaymentOperationsApi(payment_operations_service_pb2_grpc.PaymentOperations
         payment, replayed = await self._open_payments.ask_provider(request)
         mark_replayed(replayed=replayed)
         return messages.AskProviderResponse(payment=convert.payment_message(payment))
+
+    async def GetBreaker(self, request: messages.GetBreakerRequest, context: Context) -> messages.GetBreakerResponse:
+        standing = await self._decisions.get_breaker()
+        return messages.GetBreakerResponse(breaker=convert.breaker_message(standing))
+
+    async def SetBreaker(self, request: messages.SetBreakerRequest, context: Context) -> messages.SetBreakerResponse:
+        standing, replayed = await self._decisions.set_breaker(request)
+        mark_replayed(replayed=replayed)
+        return messages.SetBreakerResponse(breaker=convert.breaker_message(standing))
+
+    async def GetAuditTrail(
+        self, request: messages.GetAuditTrailRequest, context: Context
+    ) -> messages.GetAuditTrailResponse:
+        entries, token = await self._trail.read(
+            UUID(request.reference_id), page_size=request.page_size, page_token=request.page_token
+        )
+        return messages.GetAuditTrailResponse(entries=entries, next_page_token=token)
 
     async def UploadSettlement(
         self, request_iterator: AsyncIterator[messages.UploadSettlementRequest], context: Context

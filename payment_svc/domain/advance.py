@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from payment_svc.domain import returns
 from payment_svc.domain.facts import (
     CallRefused,
     CallUnproven,
@@ -23,6 +22,7 @@ from payment_svc.domain.facts import (
     Unwanted,
 )
 from payment_svc.domain.payments import Attempt, AttemptKind, IntentStatus, Outcome, Payment, in_order
+from payment_svc.domain.returns import asked, counted, dispute_seen, listed, newest, refund_asked, refund_seen
 
 # A card that was declined so often on one intent is being tested, or will not work.
 DECLINES_MAX = 3
@@ -34,10 +34,10 @@ def advance(payment: Payment, fact: Fact) -> Payment:
     Raises:
         Contradiction: the fact cannot be true of this payment.
     """
-    after = returns.counted(_with_consequences(_RULES[type(fact)](payment, fact)))
+    after = counted(_with_consequences(_RULES[type(fact)](payment, fact)))
     if isinstance(fact, RefundAsked):
         # Not cut to what is left: where it is too much, the database says so.
-        after = replace(after, refunding=returns.asked(after))
+        after = replace(after, refunding=asked(after))
     return replace(after, attempts=in_order(after.attempts))
 
 
@@ -89,7 +89,7 @@ def _charge_seen(payment: Payment, fact: ChargeSeen) -> Payment:
     others = [attempt for attempt in payment.attempts if attempt.kind is not AttemptKind.CHARGE]
     captured = max(payment.captured, _bounded(payment, merged.captured))
     # Only of the charge that took the money can anything go back.
-    said = returns.newest(payment.returns_said, fact.said if fact.outcome is Outcome.SUCCEEDED else None)
+    said = newest(payment.returns_said, fact.said if fact.outcome is Outcome.SUCCEEDED else None)
     return replace(payment, attempts=(*others, *known.values()), captured=captured, returns_said=said)
 
 
@@ -178,14 +178,14 @@ _RULES: Mapping[type[Fact], Callable[[Payment, Any], Payment]] = {
     IntentSeen: _intent_seen,
     ChargeSeen: _charge_seen,
     IntentRefused: _intent_refused,
-    RefundSeen: returns.refund_seen,
-    DisputeSeen: returns.dispute_seen,
-    ReturnsListed: returns.listed,
+    RefundSeen: refund_seen,
+    DisputeSeen: dispute_seen,
+    ReturnsListed: listed,
     CallUnproven: _call_unproven,
     CallRefused: _call_refused,
     Unwanted: _unwanted,
     CaptureAsked: _capture_asked,
-    RefundAsked: returns.refund_asked,
+    RefundAsked: refund_asked,
 }
 
 

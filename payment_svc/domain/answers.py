@@ -32,7 +32,9 @@ class Unproven:
 
 @dataclass(frozen=True, slots=True)
 class NotReached:
-    """It was not done: the provider was not reached, or turned us away at the door."""
+    """It was not done: the provider was not reached, or turned us away at the door. `paused`: nothing was sent at all."""
+
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import enum
 
-from payment_svc.domain import reasons
 from payment_svc.domain.payments import Attempt, AttemptKind, Outcome, Payment
+from payment_svc.domain.reasons import of_call
 
 
 class Step(enum.Enum):
@@ -107,6 +107,6 @@ def _stuck(call: Attempt, *, now: datetime.datetime) -> str:
     name = call.kind.name.lower()
     if call.outcome is Outcome.UNKNOWN and call.doubt_time and now - call.doubt_time >= DAY:
         return f"{name}: unproven for a day"
-    if call.refusals and call.refusals >= reasons.of_call(call.code).tries_max:
+    if call.refusals and call.refusals >= of_call(call.code).tries_max:
         return f"{name}: refused {call.refusals} times: {call.code}"
     return ""

@@ -22,6 +22,7 @@ from payment_svc.domain.facts import Fact, IntentSeen, ReturnsListed
 from payment_svc.domain.inbound import EventPage, ListedEvent, NotListed
 from payment_svc.domain.payments import Attempt, Payment
 from payment_svc.domain.settlement import MovementPage
+from payment_svc.provider.breaker import CallsPaused, CircuitBreaker, GuardedClient
 from payment_svc.provider.movements import movement_from
 from payment_svc.provider.shapes import dispute_seen, intent_seen, is_release, named, refund_seen
 
@@ -166,6 +167,8 @@ async def _asked(ask: Callable[[], Awaitable[Any]], read: Read) -> Answer:
     for wait_s in _REPEAT_AFTER_S:
         if isinstance(answer, Seen | Refused) or (isinstance(answer, Unproven) and answer.saved):
             return answer
+        if isinstance(answer, NotReached) and answer.paused:
+            break
         await asyncio.sleep(wait_s)
         answer = await _answer_to(ask, read)
         unproven = unproven or isinstance(answer, Unproven)
@@ -186,9 +189,9 @@ async def _answer_to(ask: Callable[[], Awaitable[Any]], read: Read) -> Answer:
 
 
 @asynccontextmanager
-async def open_stripe(*, api_key: str, api_base: str, request_s: float) -> AsyncIterator[Stripe]:
+async def open_stripe(*, api_key: str, api_base: str, request_s: float, breaker: CircuitBreaker) -> AsyncIterator[Stripe]:
     """The provider, or the sandbox at `api_base`; a request may take `request_s`. Closes its connections."""
-    http_client = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=request_s))
+    http_client = GuardedClient(breaker, request_s=request_s)
     bases: Any = {"api": api_base} if api_base else {}
     client = stripe.StripeClient(
         api_key,
@@ -233,6 +236,8 @@ def _key(attempt_id: UUID, *, again: int = 0) -> str:
 
 def _outcome_of(error: Exception) -> Refused | Unproven | NotReached:
     """What an error of a call proves."""
+    if isinstance(error, CallsPaused):
+        return NotReached(paused=True)
     if isinstance(error, stripe.RateLimitError | stripe.AuthenticationError | stripe.PermissionError):
         _log.warning("the provider turned us away", error=type(error).__name__)
         return NotReached()

@@ -29,11 +29,11 @@ Wake = Callable[[], None]
 class PaymentBook(Protocol):
     """Where payments are kept."""
 
-    async def save(self, connection: Connection, before: Payment, after: Payment, stamp: Stamp) -> Payment:
+    async def save(self, connection: Connection, before: Payment, after: Payment, stamp: Stamp, *, release: bool) -> Payment:
         """Stores a change of a locked payment."""
         ...
 
-    async def schedule(self, connection: Connection, payment: Payment) -> None:
+    async def schedule(self, connection: Connection, payment: Payment, *, actor: str, release: bool) -> None:
         """Stores when the provider is asked next, and whether an operator has to look."""
         ...
 
@@ -85,8 +85,12 @@ class Changes:
         actor: str,
         correlation_id: str,
         ask_at: datetime.datetime | None = None,
+        holder: bool = False,
     ) -> Payment:
-        """The payment after the facts, stored, posted and announced; `ask_at`: when the provider is asked next if it must.
+        """The payment after the facts, stored, posted and announced.
+
+        `ask_at`: when the provider is asked next if it must. `holder`: the caller holds the payment for asking, and lets go
+        of it unless something is due at once.
 
         Raises:
             Contradiction: a fact cannot be true of this payment; nothing was written.
@@ -95,14 +99,15 @@ class Changes:
         now = self._clock.now()
         advanced = reduce(advance, facts, payment)
         planned = self._planned(payment, advanced, ask_at=ask_at)
+        release = holder and (planned.next_attempt_time is None or planned.next_attempt_time > now)
         if advanced == payment:
-            await self._payments.schedule(connection, planned)
+            await self._payments.schedule(connection, planned, actor=actor, release=release)
             return planned
         said = (payment.state, payment.failure_code)
         quiet = replace(advanced, progress=payment.progress, returns_said=payment.returns_said)
         news = quiet != payment or (advanced.state, advanced.failure_code) != said
         after = replace(planned, version=payment.version + news)
-        stored = await self._payments.save(connection, payment, after, Stamp(actor, correlation_id, now))
+        stored = await self._payments.save(connection, payment, after, Stamp(actor, correlation_id, now), release=release)
         await self._post(connection, payment, stored)
         if stored.provider_id != payment.provider_id:
             await self._waiting.hasten(connection, stored.provider_id, now=now)

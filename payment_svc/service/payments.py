@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Protocol
 from uuid import UUID
 
 from giving.common.v1.identity_pb2 import Identity
@@ -18,7 +19,7 @@ from payment_svc import convert
 from payment_svc.domain.asking import Step, next_step
 from payment_svc.domain.facts import Unwanted
 from payment_svc.domain.payments import LEGAL, Command, Payment
-from payment_svc.refusals import PaymentAbandoned, PaymentNotFound, PaymentStateConflict
+from payment_svc.refusals import PaymentAbandoned, PaymentNotFound, PaymentStateConflict, ProviderUnavailable
 from payment_svc.service.changes import Desk
 from payment_svc.service.waiting import Waits
 from payment_svc.store.payments import Stamp
@@ -27,12 +28,30 @@ from payment_svc.store.payments import Stamp
 _FIRST_LOOK = datetime.timedelta(seconds=10)
 
 
+class Breaker(Protocol):
+    """Whether the provider may be called now."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether every call goes through."""
+        ...
+
+    def enter(self) -> bool:
+        """Whether an asking may begin; while calls are paused one at a time, as the probe."""
+        ...
+
+    def retry_after_s(self) -> float:
+        """When to come again."""
+        ...
+
+
 class Payments:
     """What moves through the provider."""
 
-    def __init__(self, desk: Desk, *, waits: Waits, tokens: pages.PageTokens) -> None:
+    def __init__(self, desk: Desk, *, waits: Waits, breaker: Breaker, tokens: pages.PageTokens) -> None:
         self._desk = desk
         self._waits = waits
+        self._breaker = breaker
         self._tokens = tokens
 
     async def create_payment(self, request: messages.CreatePaymentRequest) -> tuple[Payment, bool]:
@@ -44,15 +63,30 @@ class Payments:
             PaymentAbandoned: the donation was given up before.
             IdempotencyKeyReused: the donation has a payment of other content.
             InvalidArgument: the provider takes no such amount.
+            ProviderUnavailable: the provider's calls are paused, and the donation has no payment yet.
         """
         fence = make_fence(request, method="CreatePayment", key_field="donation_id", tenant_id=request.charity_id)
         drawn = self._drawn(request, canceled=False)
+        await self._demand_let_in(drawn)
         found = await self._desk.database.run(lambda connection: self._recorded(connection, drawn, fence))
         crashpoints.reach("payment.recorded")
         if found is None:
             return await self._waits.asked(drawn, held=True), False
         payment = _demand_same(found, fence)
         return (await self._waits.asked(payment) if self._awaits_secret(payment) else payment), True
+
+    async def _demand_let_in(self, drawn: Payment) -> None:
+        """Refuses what would only wait before anything of it is recorded; what is recorded already is never refused."""
+        if self._breaker.closed:
+            return
+        async with self._desk.database.connection() as connection:
+            known = await self._desk.payments.of_donation(
+                connection, donation_id=drawn.donation_id, charity_id=drawn.charity_id
+            )
+        if known is None and not self._breaker.enter():
+            raise ProviderUnavailable(
+                "the payment provider does not answer; repeat with the same key", retry_after_s=self._breaker.retry_after_s()
+            )
 
     def _awaits_secret(self, payment: Payment) -> bool:
         """Whether asking the provider now may bring the secret; its search is not asked more often than is planned."""

@@ -53,7 +53,7 @@ class WebhookReader(Protocol):
 class Webhooks:
     """Inbound events of the provider. `types`: those that are counted by name."""
 
-    def __init__(self, desk: Desk, *, reader: WebhookReader, inbox: Inbox, types: Collection[str]) -> None:
+    def __init__(self, desk: Desk, *, reader: WebhookReader, inbox: Inbox, types: Collection[str] = ()) -> None:
         self._desk = desk
         self._reader = reader
         self._inbox = inbox

@@ -50,3 +50,13 @@ class CommandStore:
             return True
         fence.demand_same(await connection.fetchval(self._queries["command_digest"], command.charity_id, fence.key))
         return False
+
+    async def demand_unused(self, connection: Connection, command: Command, fence: Fence) -> None:
+        """Looks, for a rehearsal, whether the command could be given; records nothing.
+
+        Raises:
+            IdempotencyKeyReused: the key was used for another one.
+        """
+        digest = await connection.fetchval(self._queries["command_digest"], command.charity_id, fence.key)
+        if digest is not None:
+            fence.demand_same(digest)

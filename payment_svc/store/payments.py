@@ -98,27 +98,31 @@ class PaymentStore:
             rows = await connection.fetch(self._queries["open_payments"], after, before, limit, manual)
             return await self._whole(connection, rows)
 
-    async def save(self, connection: Connection, before: Payment, after: Payment, stamp: Stamp) -> Payment:
+    async def save(self, connection: Connection, before: Payment, after: Payment, stamp: Stamp, *, release: bool) -> Payment:
         """Stores a change of a locked payment, of its attempts and its disputes; the payment as it stands then.
+
+        `release`: whoever stores it holds it, and lets go of it.
 
         Raises:
             ReturnsExceeded: more would go back than was taken; the transaction is lost.
         """
-        await self._update(connection, after, stamp)
+        await self._update(connection, after, stamp, release=release)
         stored = [await self._save_attempt(connection, before, after, attempt, stamp) for attempt in after.attempts]
         for dispute in after.disputes:
             if dispute not in before.disputes:
                 await self._save_dispute(connection, after, dispute, stamp)
         return replace(after, attempts=tuple(stored), update_time=stamp.now)
 
-    async def schedule(self, connection: Connection, payment: Payment) -> None:
-        """Stores when the provider is asked next, and lets go of the payment."""
+    async def schedule(self, connection: Connection, payment: Payment, *, actor: str, release: bool) -> None:
+        """Stores when the provider is asked next; `release`: whoever stores it lets go of the payment."""
         await connection.execute(
             self._queries["schedule_payment"],
             payment.id,
             payment.charity_id,
             payment.next_attempt_time,
             payment.manual_reason,
+            actor,
+            release,
         )
 
     async def claim(self, payment_id: UUID, *, now: datetime.datetime, until: datetime.datetime) -> bool:
@@ -131,15 +135,20 @@ class PaymentStore:
         async with self._database.connection() as connection:
             await connection.execute(self._queries["prolong_lease"], payment_id, until)
 
+    async def release(self, payment_id: UUID) -> None:
+        """Lets go of a payment."""
+        async with self._database.connection() as connection:
+            await connection.execute(self._queries["release_payment"], payment_id)
+
     async def claim_due(self, *, now: datetime.datetime, until: datetime.datetime, limit: int) -> list[UUID]:
         """Takes payments that are due."""
         async with self._database.connection() as connection:
             return [row["id"] for row in await connection.fetch(self._queries["claim_due"], now, until, limit)]
 
-    async def count_call(self, payment: Payment, attempt: Attempt, *, now: datetime.datetime) -> None:
+    async def count_call(self, payment: Payment, attempt: Attempt, *, actor: str, now: datetime.datetime) -> None:
         """Notes, before it happens, that the provider is asked."""
         async with self._database.connection() as connection:
-            await connection.execute(self._queries["count_call"], attempt.id, payment.charity_id, now)
+            await connection.execute(self._queries["count_call"], attempt.id, payment.charity_id, now, actor)
 
     async def _one(self, connection: Connection, query: str, key: object) -> Payment | None:
         row = await connection.fetchrow(self._queries[query], key)
@@ -152,7 +161,7 @@ class PaymentStore:
         disputes = await connection.fetch(self._queries["disputes"], ids)
         return [payment_from(row, attempts, disputes) for row in rows]
 
-    async def _update(self, connection: Connection, payment: Payment, stamp: Stamp) -> None:
+    async def _update(self, connection: Connection, payment: Payment, stamp: Stamp, *, release: bool) -> None:
         progress, said = payment.progress, payment.returns_said
         try:
             await connection.execute(
@@ -182,6 +191,7 @@ class PaymentStore:
                 stamp.actor,
                 stamp.correlation_id,
                 stamp.now,
+                release,
             )
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "payment_returns_bounded":
@@ -196,7 +206,8 @@ class PaymentStore:
         over = attempt.outcome in (Outcome.SUCCEEDED, Outcome.REFUSED)
         ended = attempt.end_time or (stamp.now if over else None)
         if attempt.id is None:
-            return await self._insert_attempt(connection, after, replace(attempt, create_time=stamp.now, end_time=ended))
+            new = replace(attempt, create_time=stamp.now, end_time=ended)
+            return await self._insert_attempt(connection, after, new, stamp)
         await connection.execute(
             self._queries["update_attempt"],
             attempt.id,
@@ -211,10 +222,12 @@ class PaymentStore:
             attempt.doubt_time,
             attempt.key_time,
             ended,
+            stamp.actor,
+            stamp.correlation_id,
         )
         return replace(attempt, end_time=ended)
 
-    async def _insert_attempt(self, connection: Connection, payment: Payment, attempt: Attempt) -> Attempt:
+    async def _insert_attempt(self, connection: Connection, payment: Payment, attempt: Attempt, stamp: Stamp) -> Attempt:
         stored = replace(attempt, id=new_id(tenant_id=payment.charity_id))
         await connection.execute(
             self._queries["insert_attempt"],
@@ -232,6 +245,7 @@ class PaymentStore:
             stored.request_key,
             stored.create_time,
             stored.end_time,
+            stamp.actor,
         )
         return stored
 
@@ -247,6 +261,5 @@ class PaymentStore:
             dispute.reinstatements,
             dispute.reason,
             stamp.actor,
-            stamp.correlation_id,
             stamp.now,
         )

@@ -124,6 +124,38 @@ async def test_totals_equal_the_sum_of_what_was_applied_after_random_batches_and
                 assert (share.gross, share.donations, share.donors) == expected, f"seed {seed}"
 
 
+def returns_of(donor: UUID, campaign: UUID, draw: random.Random) -> list[Delta]:
+    """What the events of one gift add: it arrives, then parts of it go back and come back, in refunds and to banks."""
+    gross = draw.randint(1, 1000)
+    deltas, refunded, disputed = [delta(campaign, gross, donor_id=donor)], 0, 0
+    for _ in range(draw.randint(0, 6)):
+        if draw.random() < 0.5:
+            growth = draw.randint(0, gross - disputed) - refunded
+            refunded += growth
+            deltas.append(delta(campaign, 0, donor_id=donor, donations=0, refunded=growth))
+        else:
+            growth = draw.randint(0, gross - refunded) - disputed
+            disputed += growth
+            deltas.append(delta(campaign, 0, donor_id=donor, donations=0, disputed=growth))
+    return deltas
+
+
+@pytest.mark.requirement("TOT-6", "TOT-3")
+async def test_what_goes_back_and_comes_back_in_any_order_leaves_the_net_of_the_gifts(parts: Parts) -> None:
+    for seed in range(4):
+        draw, campaign = random.Random(seed), uuid4()
+        deltas = [item for _ in range(12) for item in returns_of(uuid4(), campaign, draw)]
+        expected = [sum(getattr(item, name) for item in deltas) for name in ("gross", "refunded", "disputed")]
+        deliveries = draw.sample(deltas, len(deltas)) + draw.choices(deltas, k=20)
+
+        batches = [deliveries[start : start + 9] for start in range(0, len(deliveries), 9)]
+        await asyncio.gather(*(parts.totals.apply(batch, []) for batch in batches))
+
+        (share,) = (await parts.totals.get_totals(campaign)).currencies
+        assert [share.gross, share.refunded, share.disputed] == expected, f"seed {seed}"
+        assert (share.net, share.donations, share.donors) == (expected[0] - sum(expected[1:]), 12, 12), f"seed {seed}"
+
+
 @pytest.mark.requirement("TOT-1")
 async def test_a_campaign_without_gifts_shows_zero_in_each_currency_that_it_takes(parts: Parts) -> None:
     campaign = uuid4()

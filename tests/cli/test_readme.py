@@ -56,11 +56,12 @@ until curl -sS "http://127.0.0.1:8080/v1/campaigns/$CAMPAIGN/totals" | grep -q '
 """
 
 
-@pytest.mark.requirement("INT-2", "INT-10")
+@pytest.mark.requirement("INT-2", "INT-10", "PAY-5")
 async def test_the_payment_examples_end_in_one_paid_donation_after_a_decline(folder: Path) -> None:
     out = await shell(here("\n".join((blocks("sh")[0], blocks("sh")[2])), folder))
     declined, paid, *states = [line for line in out.splitlines() if line and not line.startswith("{")]
     assert (declined, paid, states[-1]) == ("insufficient_funds", "succeeded", "STATE_SUCCEEDED")
+    assert "STATE_PARTIALLY_REFUNDED" in out
 
 
 @pytest.mark.skipif(not shutil.which("grpcurl", path=TOOLS), reason="needs grpcurl: run `make tools` where Go is")

@@ -95,6 +95,11 @@ class Donations(donation_service_pb2_grpc.DonationServiceServicer):
             donation=donation_pb2.Donation(payment_ref=request.payment_ref),
         )
 
+    async def RefundDonation(self, request: Any, context: Any) -> Any:
+        await self._script.step(request, context)
+        gift = donation_pb2.Donation(donation_id=request.donation_id, refunded=request.amount)
+        return donation.RefundDonationResponse(donation=gift)
+
     async def GetDonation(self, request: Any, context: Any) -> Any:
         await self._script.step(request, context)
         gift = donation_pb2.Donation(donation_id=request.donation_id)

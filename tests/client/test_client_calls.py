@@ -109,11 +109,12 @@ async def test_a_promise_carries_what_was_given_and_brings_what_the_donor_confir
     client: Client, server: Server
 ) -> None:
     person = {"donor_name": "Ada", "donor_email": "ada@example.org", "message": "for Bo", "locale": "en-GB"}
-    answer = await client.call("create_donation", **PROMISE, **person, cover_fee=True, anonymous=True, metadata={"a": "b"})
+    flags = {"cover_fee": True, "anonymous": True, "manual_capture": True}
+    answer = await client.call("create_donation", **PROMISE, **person, **flags, metadata={"a": "b"})
     (request,) = server.script.requests
     assert request.amount == Money(minor_units=2500, currency="USD")
-    assert (request.cover_fee, request.anonymous, dict(request.metadata)) == (True, True, {"a": "b"})
-    assert {name: getattr(request, name) for name in person} == person
+    assert {name: getattr(request, name) for name in person | flags} == person | flags
+    assert dict(request.metadata) == {"a": "b"}
     assert (answer.client_secret, answer.access_token, answer.replayed) == ("pi_1_secret_2", "gdt_x", False)
     assert answer.donation.donation_id == "d"
 
@@ -129,6 +130,21 @@ async def test_a_promise_is_made_once_however_often_its_answer_is_lost(client: C
     assert len(set(keys[:3])) == 1
     assert len({keys[0], keys[3]}) == 2
     assert keys[4] == "a key of mine"
+
+
+@pytest.mark.requirement("INT-9", "PAY-5")
+async def test_a_refund_carries_what_goes_back_and_is_asked_for_once_whatever_is_lost(
+    client: Client, server: Server
+) -> None:
+    server.script.steps.append(grpc.StatusCode.DEADLINE_EXCEEDED)
+    part = await client.call("refund_donation", donation_id="d1", minor_units=5, currency="USD", reason="twice")
+    await client.call("refund_donation", donation_id="d1", request_id="a key of mine")
+
+    first, again, rest = server.script.requests
+    assert first == again
+    assert (first.amount, first.reason, first.donation_id) == (Money(minor_units=5, currency="USD"), "twice", "d1")
+    assert (rest.HasField("amount"), rest.request_id) == (False, "a key of mine")
+    assert (part.donation.refunded.minor_units, part.replayed) == (5, False)
 
 
 async def test_what_confirms_a_promise_can_be_asked_for_later(client: Client, server: Server) -> None:

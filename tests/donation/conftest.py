@@ -126,6 +126,6 @@ async def desk(postgres_server: Postgres) -> AsyncIterator[Desk]:
 async def appeal(desk: Desk) -> Cause:
     """An open campaign at the desk; whatever a test broke at the payment service is whole again."""
     payments = desk.payments
-    payments.away = payments.provider_slow = payments.answer_lost = False
+    payments.away = payments.paused = payments.provider_slow = payments.answer_lost = False
     payments.gate.set()
     return await open_cause(desk)

@@ -18,7 +18,9 @@ from tests.support.mesh import Mesh, fresh_key
 BY_UPDATE = {
     "donation_amount_range": "UPDATE donation SET amount = 0, gross = 0, refunded = 0 WHERE id = $1",
     "donation_gross_bounded": "UPDATE donation SET gross = 101 WHERE id = $1",
-    "donation_returns_bounded": "UPDATE donation SET refunded = 101 WHERE id = $1",
+    "donation_gross_whole": "UPDATE donation SET gross = 99, manual_capture = true WHERE id = $1",
+    "donation_hold_awaits": "UPDATE donation SET hold_end_time = now() WHERE id = $1",
+    "donation_returns_bounded": "UPDATE donation SET refunded = 60, disputed = 41 WHERE id = $1",
     "donation_state_known": "UPDATE donation SET state = 99 WHERE id = $1",
     "donation_origin_known": "UPDATE donation SET origin = 9 WHERE id = $1",
     "donation_currency_form": "UPDATE donation SET currency = 'usd' WHERE id = $1",
@@ -127,7 +129,7 @@ async def test_a_raw_second_charity_or_command_under_one_fence_is_refused(mesh: 
 @pytest.mark.requirement("LED-2")
 async def test_the_service_role_cannot_rewrite_what_is_append_only(mesh: Mesh) -> None:
     async with reading(mesh.schemas, "donation", role="service") as connection:
-        for table in ("event", "reversal", "command", "donor_key", "personal"):
+        for table in ("event", "reversal", "command", "donor_key", "personal", "audit"):
             for statement in (f"UPDATE {table} SET create_time = now()", f"DELETE FROM {table}"):
                 with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedColumnError)):
                     await connection.execute(statement)
@@ -151,7 +153,7 @@ async def test_every_unique_key_of_money_contains_the_charity(mesh: Mesh) -> Non
             """SELECT i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition
             FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid
             WHERE t.relnamespace = 'donation'::regnamespace AND i.indisunique
-              AND t.relname IN ('donation', 'reversal', 'campaign', 'campaign_currency', 'command')"""
+              AND t.relname IN ('donation', 'reversal', 'campaign', 'campaign_currency', 'command', 'audit')"""
         )
     assert rows
     assert [row["name"] for row in rows if "charity_id" not in row["definition"]] == []
@@ -181,3 +183,29 @@ async def test_only_append_only_tables_are_partitioned_by_time(mesh: Mesh) -> No
         "donation.event", "payment.event", "payment.posting", "payment.entry", "payment.applied",
         "aggregator.event", "aggregator.applied",
     }  # fmt: skip
+
+
+COPIES = """
+INSERT INTO donation
+SELECT copy.* FROM donation d, generate_series(1, $2::integer) AS number, LATERAL jsonb_populate_record(NULL::donation,
+    to_jsonb(d) || jsonb_build_object(
+      'id', overlay(gen_random_uuid()::text PLACING right(d.id::text, 12) FROM 25),
+      'request_key', gen_random_uuid(), 'origin', 1, 'payment_ref', NULL, 'version', number)) AS copy
+WHERE d.id = $1
+"""
+# A UUID and a bigint of each row.
+COLUMNS_BYTES = 16 + 8
+KEY_BYTES_MAX = 100
+
+
+@pytest.mark.requirement("IDM-4")
+async def test_a_key_that_is_kept_for_ever_costs_less_than_a_hundred_bytes(mesh: Mesh, donation_id: UUID) -> None:
+    async with reading(mesh.schemas, "donation") as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        before = await connection.fetchval("SELECT pg_relation_size('donation_request_key')")
+        await connection.execute(COPIES, donation_id, 20_000)
+        grown = await connection.fetchval("SELECT pg_relation_size('donation_request_key')") - before
+        await transaction.rollback()
+    print(f"{grown / 20_000 + COLUMNS_BYTES:.0f} bytes a key")  # noqa: T201 - the figure
+    assert grown / 20_000 + COLUMNS_BYTES <= KEY_BYTES_MAX

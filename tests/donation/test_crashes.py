@@ -1,4 +1,4 @@
-"""The process ends, as by a power cut, at each step of a promise: one donation and one intent, whoever finishes it."""
+"""The process ends, as by a power cut, at each step: one donation, one intent and one refund, whoever finishes it."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from cli.servers.nats import nats
 from cli.servers.postgres import Postgres
 from mesh.events.stream import connect, make_stream
 from tests.donation.conftest import promise
+from tests.donation.test_refunding import refund
 from tests.support.books import reading
 from tests.support.folders import reachable_folder
 from tests.support.giving import Cause, open_cause
@@ -205,3 +206,24 @@ async def test_a_crash_between_calling_off_and_ending_ends_the_donation_once(pos
         await post.until_state(cause.campaign_id, Donation.STATE_EXPIRED)
 
     assert (await post.events(donation_id))[2:] == ["DonationExpired"]
+
+
+@pytest.mark.requirement("IDM-6", "PAY-5")
+@pytest.mark.parametrize("step", ["donation.refund_recorded", "donation.refund_made"])
+async def test_a_refund_that_died_at_any_step_is_made_once_by_its_repeat(post: Post, cause: Cause, step: str) -> None:
+    async with post.process(step) as (process, channel):
+        donations = DonationServiceStub(channel)
+        donation_id = (await donations.CreateDonation(promise(cause.campaign_id))).donation.donation_id
+        await publish(post.js, [post.payments.succeed(donation_id)])
+        await post.until_state(cause.campaign_id, Donation.STATE_SUCCEEDED)
+        request = refund(donation_id, 200)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await donations.RefundDonation(request)
+        await died(process)
+
+    async with post.process() as (_, channel):
+        answer = await DonationServiceStub(channel).RefundDonation(request)
+
+    assert (answer.donation.state, answer.donation.refunded.minor_units) == (Donation.STATE_PARTIALLY_REFUNDED, 200)
+    assert post.payments.payments[donation_id].refunded.minor_units == 200
+    assert (await post.events(donation_id))[2:] == ["DonationSucceeded", "DonationRefunded"]

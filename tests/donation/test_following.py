@@ -13,12 +13,13 @@ from giving.payment.v1.payment_pb2 import Payment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from donation_svc.domain.donations import Donation, DonationState, Origin, Reversed, Tally
+from donation_svc.domain.donations import Disputed, Donation, DonationState, ExceedsRemaining, Origin, Reversed, Tally
 from donation_svc.domain.payments import (
+    HOLD_WITHIN,
     Declined,
-    Due,
     Ended,
     Fact,
+    Held,
     PaymentState,
     PaymentWord,
     Readied,
@@ -26,10 +27,10 @@ from donation_svc.domain.payments import (
     Step,
     WordRefused,
     apply,
-    due,
     follow,
     is_final,
 )
+from donation_svc.domain.waiting import Due, due
 from mesh.money import Money
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -58,37 +59,72 @@ PAID_UP = replace(PENDING, state=S.SUCCEEDED, tally=PAID, settle_time=NOW, next_
 STATES = {
     "PENDING": PENDING,
     "AWAITING_PAYMENT": replace(PENDING, state=S.AWAITING_PAYMENT),
+    "HELD": replace(PENDING, state=S.AWAITING_PAYMENT, hold_end_time=NOW + HOLD_WITHIN),
     "RETRYABLE": replace(PENDING, state=S.FAILED, retryable=True, failure_code="card_declined"),
     "FAILED": replace(PENDING, state=S.FAILED, failure_code="card_declined", next_attempt_time=None),
     "EXPIRED": replace(PENDING, state=S.EXPIRED, next_attempt_time=None),
     "SUCCEEDED": PAID_UP,
     "PARTIALLY_REFUNDED": replace(PAID_UP, state=S.PARTIALLY_REFUNDED, tally=replace(PAID, refunded=10)),
     "REFUNDED": replace(PAID_UP, state=S.REFUNDED, tally=replace(PAID, refunded=100)),
-    "DISPUTED": replace(PAID_UP, state=S.DISPUTED, tally=replace(PAID, disputed=100)),
-    "DISPUTE_LOST": replace(PAID_UP, state=S.DISPUTE_LOST, tally=replace(PAID, disputed=100)),
+    "DISPUTED": replace(PAID_UP, state=S.DISPUTED, tally=replace(PAID, disputed=90)),
+    "DISPUTE_LOST": replace(PAID_UP, state=S.DISPUTE_LOST, tally=replace(PAID, refunded=10, disputed=80)),
 }
 FACTS: dict[str, Fact] = {
     "readied": Readied(),
     "declined": Declined("expired_card"),
     "ended": Ended(""),
     "ended after a decline": Ended("expired_card"),
+    "held": Held(),
     "settled": Settled(100),
-    "reversed": Reversed(10),
+    "10 go back": Reversed(10),
+    "10 come back": Reversed(-10),
+    "10 more are disputed": Disputed(10, lost=False),
+    "10 more are lost": Disputed(10, lost=True),
+    "what is disputed is lost": Disputed(0, lost=True),
+    "what was lost is weighed again": Disputed(0, lost=False),
+    "80 are reinstated": Disputed(-80, lost=False),
 }
 # What was taken for refused may turn out to be open.
-OPEN = ("PENDING", "AWAITING_PAYMENT", "RETRYABLE", "FAILED")
-# (state, fact) → state after it; every other pair changes nothing.
+OPEN = ("PENDING", "AWAITING_PAYMENT", "HELD", "RETRYABLE", "FAILED")
+EXCEEDS = ExceedsRemaining
+# (state, fact) → state after it, or that it cannot be; every other pair changes nothing.
 TABLE = {
     **{(state, "readied"): S.AWAITING_PAYMENT for state in OPEN},
+    **{(state, "held"): S.AWAITING_PAYMENT for state in OPEN},
     **{(state, "declined"): S.FAILED for state in OPEN},
     **{(state, "ended"): S.EXPIRED for state in OPEN},
     # A decline that is heard of late explains an end that had no reason.
     **{(state, "ended after a decline"): S.FAILED for state in (*OPEN, "EXPIRED")},
     **{(state, "settled"): S.SUCCEEDED for state in (*OPEN, "EXPIRED")},
-    ("SUCCEEDED", "reversed"): S.PARTIALLY_REFUNDED,
-    ("PARTIALLY_REFUNDED", "reversed"): S.PARTIALLY_REFUNDED,
+    ("SUCCEEDED", "10 go back"): S.PARTIALLY_REFUNDED,
+    ("SUCCEEDED", "10 come back"): EXCEEDS,
+    ("SUCCEEDED", "10 more are disputed"): S.DISPUTED,
+    ("SUCCEEDED", "10 more are lost"): S.DISPUTE_LOST,
+    ("SUCCEEDED", "80 are reinstated"): EXCEEDS,
+    ("PARTIALLY_REFUNDED", "10 go back"): S.PARTIALLY_REFUNDED,
+    ("PARTIALLY_REFUNDED", "10 come back"): S.SUCCEEDED,
+    ("PARTIALLY_REFUNDED", "10 more are disputed"): S.DISPUTED,
+    ("PARTIALLY_REFUNDED", "10 more are lost"): S.DISPUTE_LOST,
+    ("PARTIALLY_REFUNDED", "80 are reinstated"): EXCEEDS,
+    ("REFUNDED", "10 go back"): EXCEEDS,
+    ("REFUNDED", "10 come back"): S.PARTIALLY_REFUNDED,
+    ("REFUNDED", "10 more are disputed"): EXCEEDS,
+    ("REFUNDED", "10 more are lost"): EXCEEDS,
+    ("REFUNDED", "80 are reinstated"): EXCEEDS,
+    ("DISPUTED", "10 go back"): S.DISPUTED,
+    ("DISPUTED", "10 come back"): EXCEEDS,
+    ("DISPUTED", "10 more are disputed"): S.DISPUTED,
+    ("DISPUTED", "10 more are lost"): S.DISPUTE_LOST,
+    ("DISPUTED", "what is disputed is lost"): S.DISPUTE_LOST,
+    ("DISPUTED", "80 are reinstated"): S.DISPUTED,
+    ("DISPUTE_LOST", "10 go back"): S.DISPUTE_LOST,
+    ("DISPUTE_LOST", "10 come back"): S.DISPUTE_LOST,
+    ("DISPUTE_LOST", "10 more are disputed"): S.DISPUTED,
+    ("DISPUTE_LOST", "10 more are lost"): S.DISPUTE_LOST,
+    ("DISPUTE_LOST", "what was lost is weighed again"): S.DISPUTED,
+    ("DISPUTE_LOST", "80 are reinstated"): S.PARTIALLY_REFUNDED,
 }
-NO_NEWS = {("AWAITING_PAYMENT", "readied")}
+NO_NEWS = {("AWAITING_PAYMENT", "readied"), ("HELD", "held")}
 
 
 def word(version: int, state: PaymentState, **more: object) -> PaymentWord:
@@ -105,20 +141,25 @@ def heard(words: Sequence[PaymentWord], start: Donation = PENDING) -> tuple[Dona
     return current, steps
 
 
-@pytest.mark.requirement("INT-2")
+@pytest.mark.requirement("INT-2", "PAY-5", "PAY-6")
 @pytest.mark.parametrize(("state", "fact"), list(product(STATES, FACTS)))
 def test_every_fact_in_every_state_does_what_the_table_says(state: str, fact: str) -> None:
-    before = STATES[state]
+    before, expected = STATES[state], TABLE.get((state, fact))
+    if expected is EXCEEDS:
+        with pytest.raises(ExceedsRemaining):
+            apply(before, FACTS[fact], now=NOW, confirm_within=DAY)
+        return
 
     after = apply(before, FACTS[fact], now=NOW, confirm_within=DAY)
 
-    if (state, fact) not in TABLE or (state, fact) in NO_NEWS:
+    if expected is None or (state, fact) in NO_NEWS:
         assert after is before
         return
-    assert (after.state, after.version) == (TABLE[state, fact], before.version + 1)
+    assert (after.state, after.version) == (expected, before.version + 1)
     assert after.retryable == (fact == "declined")
     assert after.is_open == (after.next_attempt_time is not None)
     assert (after.tally.gross > 0) == (after.settle_time is not None)
+    assert (after.hold_end_time is not None) == (fact == "held")
 
 
 def test_states_of_payments_are_the_contracts() -> None:
@@ -216,7 +257,7 @@ def test_one_word_that_jumps_over_figures_is_announced_figure_by_figure() -> Non
     assert [step.before for step in steps] == [Tally(), PAID]
 
 
-@pytest.mark.requirement("INT-2")
+@pytest.mark.requirement("INT-2", "PAY-5", "PAY-6")
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -224,7 +265,10 @@ def test_one_word_that_jumps_over_figures_is_announced_figure_by_figure() -> Non
         word(3, PaymentState.SUCCEEDED, captured=101),
         word(3, PaymentState.SUCCEEDED, captured=100, refunded=101),
         word(3, PaymentState.SUCCEEDED, captured=100, refunded=-1),
-        word(3, PaymentState.DISPUTED, captured=100, disputed=100),
+        word(3, PaymentState.DISPUTED, captured=100, disputed=101),
+        word(3, PaymentState.DISPUTED, captured=100, disputed=-1),
+        word(3, PaymentState.DISPUTED, captured=100, refunded=50, disputed=51),
+        word(3, PaymentState.REFUNDED, refunded=1),
         replace(word(3, PaymentState.SUCCEEDED, captured=100), currency="EUR"),
         replace(word(3, PaymentState.SUCCEEDED, captured=100), charity_id=UUID(int=5)),
         replace(word(3, PaymentState.SUCCEEDED, captured=100), payment_id=UUID(int=5)),
@@ -254,10 +298,12 @@ def test_a_recorded_donation_follows_no_payment() -> None:
     [
         ("PENDING", 0, Due.READY),
         ("PENDING", 1, Due.END),
-        ("AWAITING_PAYMENT", 1, Due.DONOR),
+        ("AWAITING_PAYMENT", 1, Due.OTHERS),
         ("AWAITING_PAYMENT", 24, Due.END),
-        ("RETRYABLE", 23, Due.DONOR),
+        ("RETRYABLE", 23, Due.OTHERS),
         ("RETRYABLE", 24, Due.END),
+        ("HELD", 24, Due.OTHERS),
+        ("HELD", 24 * 7, Due.END),
     ],
 )
 def test_what_is_due_depends_on_state_and_age(state: str, age_hours: int, expected: Due) -> None:

@@ -52,6 +52,27 @@ async def test_what_has_ended_is_shown_once(desk: Desk, appeal: Cause) -> None:
     assert await rest_of(watch(desk.donations, donation.donation_id)) == [Donation.STATE_SUCCEEDED]
 
 
+@pytest.mark.requirement("INT-8", "PAY-5", "PAY-6")
+async def test_a_watcher_sees_a_dispute_to_its_verdict_and_a_refund_to_its_last_cent(desk: Desk, appeal: Cause) -> None:
+    donation_id = (await desk.give(promise(appeal.campaign_id, 100))).donation.donation_id
+    await desk.tell(desk.payments.succeed(donation_id), desk.payments.refund(donation_id, 40))
+    await desk.until_state(donation_id, Donation.STATE_PARTIALLY_REFUNDED)
+    stream = watch(desk.donations, donation_id)
+    assert await next_state(stream) == Donation.STATE_PARTIALLY_REFUNDED
+
+    await desk.tell(desk.payments.dispute(donation_id, 60))
+    assert await next_state(stream) == Donation.STATE_DISPUTED
+    other = watch(desk.donations, donation_id)
+    assert await next_state(other) == Donation.STATE_DISPUTED
+    await desk.tell(desk.payments.lose(donation_id))
+    assert await rest_of(stream) == await rest_of(other) == [Donation.STATE_DISPUTE_LOST]
+
+    # Won after all, and given back.
+    await desk.tell(desk.payments.dispute(donation_id, -60), desk.payments.refund(donation_id, 60))
+    await desk.until_state(donation_id, Donation.STATE_REFUNDED)
+    assert await rest_of(watch(desk.donations, donation_id)) == [Donation.STATE_REFUNDED]
+
+
 @pytest.mark.requirement("INT-8", "EVT-8")
 async def test_many_watchers_of_one_donation_all_see_the_end_also_at_another_replica(desk: Desk, appeal: Cause) -> None:
     answer = await desk.give(promise(appeal.campaign_id))

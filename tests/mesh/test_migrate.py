@@ -72,6 +72,7 @@ async def test_files_are_applied_in_order_and_the_schema_is_then_current(schemas
     package.write("0002_column.sql", "ALTER TABLE thing ADD COLUMN y int;")
     assert await apply(schemas, package) == [
         "mesh/0001_event_log.sql",
+        "mesh/0002_audit.sql",
         f"{package.name}/0001_table.sql",
         f"{package.name}/0002_column.sql",
     ]

@@ -86,6 +86,20 @@ def test_a_token_of_another_list_is_refused(last_id: UUID, one: str, other: str)
         TOKENS.read(TOKENS.make(last_id, list_name=one), list_name=other, start=FIRST)
 
 
+@given(st.integers(1, 2**63 - 1), st.text())
+def test_a_token_leads_back_to_a_position_too(last: int, list_name: str) -> None:
+    token = TOKENS.make_position(last, list_name=list_name)
+    assert TOKENS.read_position(token, list_name=list_name) == last
+    with pytest.raises(PageTokenInvalid):
+        TOKENS.read_position(token, list_name=list_name + "x")
+    with pytest.raises(PageTokenInvalid):
+        PageTokens(b"other" * 8).read_position(token, list_name=list_name)
+
+
+def test_no_token_is_the_position_before_all_others() -> None:
+    assert TOKENS.read_position("", list_name="x") == 0
+
+
 @pytest.mark.requirement("SEC-6")
 @pytest.mark.parametrize(("asked", "size"), [(0, 50), (1, 1), (100, 100), (101, 100), (2**31 - 1, 100)])
 def test_pages_have_a_bound(asked: int, size: int) -> None:

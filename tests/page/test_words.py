@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
@@ -43,6 +44,32 @@ async def test_while_our_server_cannot_be_reached_nobody_else_is_blamed(page: Pa
     await donation_of(page)
 
 
+@pytest.mark.requirement("PAY-8", "IDM-1")
+async def test_while_the_provider_is_left_alone_the_page_says_so_and_goes_on_with_the_same_gift(page: Page):
+    keys: list[str] = []
+
+    async def paused(route: Route) -> None:
+        keys.append(route.request.headers["idempotency-key"])
+        problem = {"reason": "PROVIDER_UNAVAILABLE", "status": 503}
+        await route.fulfill(status=503, headers={"Retry-After": "5"}, json=problem)
+
+    await page.clock.install()
+    await page.route("**/v1/donations", paused)
+    await page.get_by_role("button", name="Give $").click()
+    await expect(page.get_by_text("The payment provider does not answer. Nothing has been charged; we keep")).to_be_visible()
+    await expect(page.get_by_text("our server")).to_have_count(0)
+    again = page.get_by_role("button", name="Try again")
+    while not await again.is_visible():
+        await page.clock.fast_forward(10_000)
+    await expect(heading(page, "Gifts cannot be paid right now")).to_be_visible()
+    await expect(page.get_by_text("Trying again later goes on with the same gift.")).to_be_visible()
+    await page.unroute("**/v1/donations")
+    async with page.expect_request("**/v1/donations") as asked:
+        await again.click()
+    await donation_of(page)
+    assert {*keys, (await asked.value).headers["idempotency-key"]} == {keys[0]}
+
+
 async def test_whoever_has_given_sees_what_he_may_want_to_keep(page: Page, context: BrowserContext, site: Site):
     await context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.base)
     await expect(page.locator("#email-hint")).to_contain_text("No mail is sent")
@@ -54,6 +81,39 @@ async def test_whoever_has_given_sees_what_he_may_want_to_keep(page: Page, conte
     await page.get_by_role("button", name="Copy the reference").click()
     await page.get_by_role("button", name="Copied").wait_for()
     assert await page.evaluate("navigator.clipboard.readText()") == donation_id
+
+
+def returned(state: str, **figures: str) -> dict[str, Any]:
+    """What a donation of $10 says after some of it went back."""
+    amounts = {"gross": "1000", "refunded": "0", "disputed": "0"} | figures
+    money = {name: {"minor_units": units, "currency": "USD"} for name, units in amounts.items()}
+    return {"state": f"STATE_{state}", **money}
+
+
+PART = returned("PARTIALLY_REFUNDED", refunded="400")
+RETURNS = [
+    (PART, "Part of this gift was refunded", "$4.00 went back to you. $6.00 still counts."),
+    (returned("REFUNDED", refunded="1000"), "This gift was refunded", "$10.00 went back to you."),
+    (returned("DISPUTED", disputed="1000"), "This gift is disputed", "Your bank holds $10.00"),
+    (returned("DISPUTE_LOST", disputed="1000"), "Your bank took this gift back", "$10.00 went back to you through"),
+]
+
+
+@pytest.mark.requirement("PAY-5", "PAY-6")
+async def test_a_donor_who_comes_back_reads_what_became_of_his_gift(page: Page):
+    donation_id = await promise(page)
+    said: dict[str, Any] = {}
+
+    async def later(route: Route) -> None:
+        answer = await (await route.fetch()).json()
+        await route.fulfill(json={"donation": answer["donation"] | said})
+
+    await page.route(f"**/v1/donations/{donation_id}?*", later)
+    for figures, title, words in RETURNS:
+        said.update(figures)
+        await page.reload()
+        await heading(page, title).wait_for()
+        await expect(page.get_by_text(words)).to_be_visible()
 
 
 async def test_changing_the_gift_after_a_reload_finds_what_was_written(page: Page):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+from giving.payment.v1.payment_operations_service_pb2 import Breaker
 
 from cli.servers.nats import nats
 from cli.servers.postgres import Postgres
@@ -13,6 +14,7 @@ from mesh.clock import ManualClock
 from mesh.events.partitions import Partitions
 from mesh.postgres import Database, load_queries, open_database
 from payment_svc.consumer import RecordedDonations
+from payment_svc.domain.breaker import FAILURES_WITHIN
 from payment_svc.service.ledger import Ledger
 from payment_svc.store.ledger import LedgerStore
 from tests.support.folders import reachable_folder
@@ -89,9 +91,12 @@ async def a_till(
 
 @pytest.fixture
 async def till(a_till: Till) -> AsyncIterator[Till]:
-    """The till; whatever a test made the sandbox do wrong ends with it."""
+    """The till; whatever a test made the sandbox do wrong ends with it, and whatever the breaker remembers of it."""
+    a_till.clock.advance(FAILURES_WITHIN)
     yield a_till
     await a_till.sandbox.clear()
+    if (await a_till.breaker()).state != Breaker.STATE_CLOSED:
+        await a_till.set_breaker(Breaker.STATE_CLOSED)
 
 
 @pytest.fixture(scope="session")

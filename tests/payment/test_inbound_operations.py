@@ -7,6 +7,7 @@ import itertools
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import grpc
 import pytest
@@ -16,14 +17,16 @@ from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperati
 from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import REGISTRY
 
+from mesh.clock import SystemClock
 from mesh.errors import DependencyUnavailable
 from payment_svc.domain.inbound import EventState, ProviderEvent
+from payment_svc.provider import CircuitBreaker, open_stripe
 from payment_svc.service import inbound_operations
-from payment_svc.service.webhooks import Choose, Webhooks
+from payment_svc.service.webhooks import Choose, Webhooks, _LookFailed
 from tests.support.inbound import Inbound, inbound_parts, not_followed
 from tests.support.mesh import fresh_key
 from tests.support.refusals import fields_of, is_replay, refusal_of
-from tests.support.till import Till, order
+from tests.support.till import Till, confirm, order
 from tests.support.waiting import until
 from tests.support.webhooks import event_about, intent_shown, post, signed
 
@@ -192,6 +195,31 @@ async def test_what_an_older_version_kept_apart_is_applied_by_a_replay(
     assert await again == answer
 
 
+@pytest.mark.requirement("HKI-6", "PAY-5")
+async def test_refunds_that_an_older_version_kept_apart_are_in_the_books_after_a_replay(
+    till: Till, operator: Any, inbound: Inbound
+) -> None:
+    created = await till.create(order())
+    await confirm(till.sandbox, created.client_secret)
+    paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    await till.sandbox.webhook_fault("withhold", times=None)
+    await till.sandbox.ask("POST", "refunds", payment_intent=paid.provider_id, amount=2500)
+    since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(minutes=1)
+    async with open_stripe(
+        api_key=till.sandbox.secret, api_base=till.sandbox.url, request_s=5, breaker=CircuitBreaker(SystemClock())
+    ) as stripe:
+        page = await stripe.list_events(since=since, after="")
+    ours = [event for event in page.events if paid.provider_id.encode() in event.body]
+    for event in ours:
+        await inbound.webhooks(not_followed).take_polled(event.body)
+    assert (await till.payment(paid.payment_id)).refunded.minor_units == 0
+    answer = await operator.ReplayProviderEvents(replay(*(event.event_id for event in ours)))
+    assert answer.applied == answer.matched == len(ours) > 0
+    refunded = await till.payment(paid.payment_id)
+    assert (refunded.state, refunded.refunded.minor_units) == (P.STATE_REFUNDED, 2500)
+    assert await entries(till, paid) == 4
+
+
 @pytest.mark.requirement("HKI-6", "IDM-2")
 async def test_a_replay_changes_nothing_of_what_is_applied_and_takes_no_used_key(
     till: Till, operator: Any, inbound: Inbound, payment: P
@@ -205,10 +233,23 @@ async def test_a_replay_changes_nothing_of_what_is_applied_and_takes_no_used_key
     assert (await refusal_of(operator.ReplayProviderEvents(other))).reason_name == "IDEMPOTENCY_KEY_REUSED"
 
 
-async def books(inbound: Inbound) -> list[Any]:
-    """Everything that a replay may write to; what a relay or a look writes by itself is left out."""
-    tables = ("provider_event", "payment", "attempt", "posting", "entry", "command", "event")
-    return [await inbound.rows.fetchval(f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {t} t") for t in tables]
+# Everything that a replay of events about a payment may write to; other payments live on beside it.
+BOOKS = {
+    "provider_event": "true",
+    "payment": "id = $1",
+    "attempt": "payment_id = $1",
+    "posting": "payment_id = $1",
+    "entry": "posting_id IN (SELECT id FROM posting WHERE payment_id = $1)",
+    "command": "true",
+    "event": "bucket = bucket_of($1)",
+}
+
+
+async def books(inbound: Inbound, payment: P) -> list[Any]:
+    """What stands there now."""
+    query = "SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {} t WHERE {} AND $1::uuid IS NOT NULL"
+    payment_id = UUID(payment.payment_id)
+    return [await inbound.rows.fetchval(query.format(*book), payment_id) for book in BOOKS.items()]
 
 
 @pytest.mark.requirement("HKI-6", "OPS-5")
@@ -222,7 +263,7 @@ async def test_a_dry_run_says_what_would_become_of_each_and_writes_nothing(
     await quarantined(inbound, payment, skipped)
     await operator.SkipProviderEvent(skip(skipped))
     asked = replay(sound, lying, unknown, skipped, dry_run=True)
-    before = await books(inbound)
+    before = await books(inbound, payment)
     answer = await operator.ReplayProviderEvents(asked)
     states = {event.event_id: event.state for event in answer.events}
     assert states == {
@@ -232,7 +273,7 @@ async def test_a_dry_run_says_what_would_become_of_each_and_writes_nothing(
         skipped: E.STATE_APPLIED,
     }
     assert (answer.matched, answer.applied) == (4, 2)
-    assert await books(inbound) == before
+    assert await books(inbound, payment) == before
     assert await till.payment(payment.payment_id) == payment
     # What it said is what happens.
     asked.dry_run = False
@@ -325,6 +366,26 @@ async def test_an_event_that_fails_stops_no_other(till: Till, operator: Any, inb
     ]
     assert done.events[1].place.reason == "could not be applied: RuntimeError"
     assert (await till.payment(payment.payment_id)).state == P.STATE_SUCCEEDED
+
+
+@pytest.mark.requirement("HKI-6")
+async def test_a_failure_does_not_outdo_a_look_that_had_more_luck(
+    till: Till, operator: Any, inbound: Inbound, payment: P
+) -> None:
+    """Between the transaction that broke and the one that says so another replica may have looked."""
+    webhooks = inbound.webhooks()
+    lying, applied = fresh_id(), fresh_id()
+    stale = []
+    for event_id, more in ((lying, {"amount": 2501}), (applied, {})):
+        await quarantined(inbound, payment, event_id, **more)
+        async with inbound.database.transaction() as connection:
+            stale.append(await inbound.inbox.lock(connection, event_id, states=[EventState.QUARANTINED]))
+        await operator.ReplayProviderEvents(replay(event_id))
+    before = [await get(operator, event_id) for event_id in (lying, applied)]
+    for event in stale:
+        assert await webhooks._keep_broken(_LookFailed(event)) is None
+    assert [await get(operator, event_id) for event_id in (lying, applied)] == before
+    assert [event.state for event in before] == [E.STATE_QUARANTINED, E.STATE_APPLIED]
 
 
 class Idle(Webhooks):

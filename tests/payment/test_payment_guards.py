@@ -156,8 +156,10 @@ async def test_the_service_makes_no_checkpoint_and_deletes_none(service: asyncpg
 
 
 @pytest.mark.requirement("IDM-7", "LED-2")
-@pytest.mark.parametrize("table", ["payment", "attempt", "dispute", "command", "provider_event"])
-async def test_the_service_deletes_no_payment_no_attempt_and_no_webhook(service: asyncpg.Connection, table: str) -> None:
+@pytest.mark.parametrize("table", ["payment", "attempt", "dispute", "command", "provider_event", "breaker"])
+async def test_the_service_deletes_no_payment_no_attempt_no_webhook_and_no_decision(
+    service: asyncpg.Connection, table: str
+) -> None:
     for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await service.execute(statement)

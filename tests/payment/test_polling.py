@@ -18,12 +18,12 @@ from structlog.testing import capture_logs
 
 from cli.servers.nats import nats
 from cli.servers.postgres import Postgres
-from mesh.clock import ManualClock
+from mesh.clock import ManualClock, SystemClock
 from mesh.errors import DependencyUnavailable
 from payment_svc import poller
 from payment_svc.domain.inbound import EventState, ProviderEvent
 from payment_svc.poller import CHECKPOINT, LEASE
-from payment_svc.provider import EVENT_TYPES, Stripe, calls, open_stripe
+from payment_svc.provider import EVENT_TYPES, CircuitBreaker, Stripe, calls, open_stripe
 from payment_svc.service.webhooks import Webhooks
 from tests.support.folders import reachable_folder
 from tests.support.inbound import Inbound, inbound_parts
@@ -205,7 +205,9 @@ async def inbound(parts: Inbound) -> Inbound:
 
 @pytest.fixture
 async def provider(stripe_sandbox: Sandbox) -> AsyncIterator[Stripe]:
-    async with open_stripe(api_key=stripe_sandbox.secret, api_base=stripe_sandbox.url, request_s=1) as provider:
+    async with open_stripe(
+        api_key=stripe_sandbox.secret, api_base=stripe_sandbox.url, request_s=1, breaker=CircuitBreaker(SystemClock())
+    ) as provider:
         yield provider
 
 
@@ -366,7 +368,9 @@ async def test_what_was_listed_before_stripe_went_away_is_taken(
         async def list_events(self, *, since: datetime.datetime, after: str) -> Any:
             return await (provider if not after else away).list_events(since=since, after=after)
 
-    async with open_stripe(api_key="sk_test_of_nobody", api_base="http://127.0.0.1:9", request_s=1) as away:
+    async with open_stripe(
+        api_key="sk_test_of_nobody", api_base="http://127.0.0.1:9", request_s=1, breaker=CircuitBreaker(SystemClock())
+    ) as away:
         walker = inbound.poller(Failing(), inbound.webhooks())
         assert await walker.walk()
         # Not at once: it waits for its next turn.

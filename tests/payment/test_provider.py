@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import stripe
 
+from mesh.clock import SystemClock
 from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from payment_svc.domain.answers import Absent, NotReached, Refused, Seen, Unproven
 from payment_svc.domain.inbound import EventPage, NotListed
 from payment_svc.domain.payments import IntentStatus, Payment
 from payment_svc.domain.settlement import MovementPage
-from payment_svc.provider import Stripe, WebhookReader, calls, open_stripe
+from payment_svc.provider import CircuitBreaker, Stripe, WebhookReader, calls, open_stripe
+from payment_svc.provider.breaker import CallsPaused
 from payment_svc.provider.calls import _outcome_of
 from payment_svc.provider.shapes import intent_seen
 from tests.sandbox.payments import pay
@@ -44,13 +46,18 @@ def payment(minor_units: int = 2500, currency: str = "USD", *, manual_capture: b
 
 @pytest.fixture
 async def against_mock() -> AsyncIterator[Stripe]:
-    async with running_stripe_mock() as url, open_stripe(api_key="sk_test_123", api_base=url, request_s=5) as provider:
+    async with (
+        running_stripe_mock() as url,
+        open_stripe(api_key="sk_test_123", api_base=url, request_s=5, breaker=CircuitBreaker(SystemClock())) as provider,
+    ):
         yield provider
 
 
 @pytest.fixture
 async def against_sandbox(sandbox: Sandbox) -> AsyncIterator[Stripe]:
-    async with open_stripe(api_key=sandbox.secret, api_base=sandbox.url, request_s=5) as provider:
+    async with open_stripe(
+        api_key=sandbox.secret, api_base=sandbox.url, request_s=5, breaker=CircuitBreaker(SystemClock())
+    ) as provider:
         yield provider
     await sandbox.clear()
 
@@ -112,16 +119,13 @@ async def test_a_listed_event_is_byte_for_byte_worth_what_a_delivered_one_is(
     assert isinstance(made, Seen)
     page = await against_sandbox.list_events(since=since, after="")
     assert isinstance(page, EventPage)
-    (listed,) = [event for event in page.events if made.intent.provider_id.encode() in event.body]
+    (listed,) = [event for event in page.events if made.fact.provider_id.encode() in event.body]
     await sandbox.release()
-    await sandbox.hooks.kinds(about=made.intent.provider_id, count=1)
-    (delivered,) = sandbox.hooks.taken(about=made.intent.provider_id)
+    await sandbox.hooks.kinds(about=made.fact.provider_id, count=1)
+    (delivered,) = sandbox.hooks.taken(about=made.fact.provider_id)
     assert json.loads(listed.body) == delivered
     reader = WebhookReader(secrets=sandbox.webhook_secrets, live=False)
-    assert (reader.read_stored(listed.body).intent_id, reader.read_stored(listed.body).foreign) == (
-        made.intent.provider_id,
-        False,
-    )
+    assert reader.read_stored(listed.body).intent_id == made.fact.provider_id
 
 
 @pytest.mark.requirement("PAY-4")
@@ -186,7 +190,9 @@ async def test_an_authorisation_that_was_let_go_is_no_refund(against_sandbox: St
 @pytest.mark.requirement("PAY-3")
 async def test_nobody_at_the_address_means_that_nothing_was_done() -> None:
     (port,) = free_ports(1)
-    async with open_stripe(api_key="sk_test_123", api_base=f"http://127.0.0.1:{port}", request_s=5) as provider:
+    async with open_stripe(
+        api_key="sk_test_123", api_base=f"http://127.0.0.1:{port}", request_s=5, breaker=CircuitBreaker(SystemClock())
+    ) as provider:
         asked = payment()
         assert await provider.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id)) == NotReached()
         assert await provider.find_intent(asked) == NotReached()
@@ -194,7 +200,9 @@ async def test_nobody_at_the_address_means_that_nothing_was_done() -> None:
 
 @pytest.mark.requirement("PAY-3")
 async def test_a_wrong_key_is_turned_away_at_the_door(sandbox: Sandbox) -> None:
-    async with open_stripe(api_key="sk_test_of_a_stranger", api_base=sandbox.url, request_s=5) as provider:
+    async with open_stripe(
+        api_key="sk_test_of_a_stranger", api_base=sandbox.url, request_s=5, breaker=CircuitBreaker(SystemClock())
+    ) as provider:
         asked = payment()
         assert await provider.create_intent(asked, attempt_id=new_id(tenant_id=asked.charity_id)) == NotReached()
 
@@ -210,6 +218,7 @@ OUTCOMES: dict[str, tuple[Exception, Any]] = {
     "a broken connection": (stripe.APIConnectionError("gone"), Unproven()),
     "a key with other parameters": (stripe.IdempotencyError("other", http_status=400), Unproven(saved=True)),
     "a deadline": (TimeoutError(), Unproven()),
+    "calls that are paused": (CallsPaused(), NotReached(paused=True)),
     "anything else": (RuntimeError("a defect"), Unproven()),
 }
 
@@ -235,6 +244,8 @@ def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         ([stripe.InvalidRequestError("no", "amount", "amount_too_small")], Refused("amount_too_small"), 1),
         ([stripe.RateLimitError("slow down")] * 3, NotReached(), 3),
         ([TimeoutError(), stripe.InvalidRequestError("no", "id", "resource_missing")], Refused("resource_missing"), 2),
+        ([stripe.RateLimitError("slow down"), CallsPaused()], NotReached(paused=True), 2),
+        ([TimeoutError(), CallsPaused()], Unproven(), 2),
     ],
 )
 async def test_what_one_try_left_unproven_stays_unproven(no_waits, tries: list[Exception], outcome: Any, asked: int) -> None:

@@ -300,3 +300,49 @@ def capturing(payment: P, minor_units: int | None = None) -> payment_service_pb2
 
 def canceling(payment: P) -> payment_service_pb2.CancelPaymentRequest:
     return payment_service_pb2.CancelPaymentRequest(request_id=fresh_key(), payment_id=payment.payment_id, reason="a wish")
+
+
+@pytest.mark.requirement("IDM-4", "PAY-4")
+@pytest.mark.parametrize("age", [datetime.timedelta(hours=25), datetime.timedelta(days=40)])
+async def test_however_late_a_repeat_comes_stripe_is_asked_nothing(till: Till, age: datetime.timedelta) -> None:
+    promise = order(10_000)
+    created = await till.create(promise)
+    await confirm(till.sandbox, created.client_secret)
+    payment = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    request = refunding(payment, 4_000)
+    first = await till.payments.RefundPayment(request)
+    till.clock.advance(age)
+    before = len(await till.sandbox.requests())
+
+    again = await till.payments.RefundPayment(request)
+
+    assert again.refund == first.refund
+    assert (await till.create(promise)).payment.payment_id == payment.payment_id
+    assert len(await till.sandbox.requests()) == before
+
+
+@pytest.mark.requirement("PAY-5", "IDM-3")
+async def test_a_wish_that_comes_while_something_else_is_asked_does_not_wait_for_the_next_look(till: Till) -> None:
+    payment = await paid(till)
+    await till.sandbox.fault("slow", call="refunds.list", seconds=0.5)
+    await till.sandbox.webhook_fault("withhold", types=["refund.created", "refund.updated"], times=20)
+    # The charge speaks of a refund that is not known: the provider is being asked for all of them when the wish comes.
+    await till.sandbox.ask("POST", "refunds", payment_intent=payment.provider_id, amount=1_000)
+    await until(lambda: till.requests("/v1/refunds"), holds=lambda asked: payment.provider_id in str(asked))
+    wished = await till.payments.RefundPayment(refunding(payment, 2_000))
+    assert wished.refund.outcome == A.OUTCOME_SUCCEEDED
+    assert wished.payment.refunded.minor_units == 3_000
+
+
+@pytest.mark.requirement("IDM-3")
+async def test_a_webhook_takes_the_payment_from_nobody_who_asks(till: Till) -> None:
+    payment = await paid(till)
+    await till.sandbox.fault("slow", call="refunds.create", seconds=0.5)
+    wish = asyncio.ensure_future(till.payments.RefundPayment(refunding(payment, 2_000)))
+    async with reading(till.schemas, "payment") as books:
+        held = "SELECT leased_until IS NOT NULL FROM payment WHERE id = $1::text::uuid"
+        await until(lambda: books.fetchval(held, payment.payment_id))
+        await till.sandbox.dispute(payment_intent=payment.provider_id, inquiry=True)
+        await until(lambda: till.payment(payment.payment_id), holds=lambda found: bool(found.disputes))
+        assert await books.fetchval(held, payment.payment_id) or wish.done()
+    await wish

@@ -34,12 +34,11 @@ NOT_BUILT = {
     "AggregateService": {"GetStats", "ListLeaderboard", "RebuildTotals", "VerifyTotal"},
     "AuthService": {"Authenticate", "CreateApiKey", "RevokeApiKey", "RotateApiKey"},
     "CampaignService": {"CloseCampaign"},
-    "DonationOperationsService": {"EraseDonor", "GetAuditTrail", "SetIntake", "StreamTallies", "TraceDonation"},
-    "DonationService": {"ListMyDonations", "RecordDonations", "RefundDonation"},
+    "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies", "TraceDonation"},
+    "DonationService": {"ListMyDonations", "RecordDonations"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
     "PaymentOperationsService": {
-        "GetAuditTrail", "GetBreaker", "GetReconciliationReport", "ListReconciliationItems", "SetBreaker", "TracePayment",
-        "UploadSettlement",
+        "GetReconciliationReport", "ListReconciliationItems", "TracePayment", "UploadSettlement",
     },
 }  # fmt: skip
 

@@ -73,10 +73,11 @@ def reversal(
     return donation_service_pb2.ReverseRecordedDonationRequest(**fields | more)
 
 
-async def open_cause(mesh: Mesh, *rules: CurrencyRule, **of_charity: Any) -> Cause:
+async def open_cause(mesh: Mesh, *rules: CurrencyRule, accepts_deferred: bool = False, **of_charity: Any) -> Cause:
     """A new charity with an open campaign."""
     charity = (await mesh.charities.CreateCharity(charity_request(**of_charity))).charity
-    campaign = (await mesh.campaigns.CreateCampaign(campaign_request(charity.charity_id, *rules))).campaign
+    request = campaign_request(charity.charity_id, *rules, accepts_deferred=accepts_deferred)
+    campaign = (await mesh.campaigns.CreateCampaign(request)).campaign
     await mesh.campaigns.ActivateCampaign(
         campaign_service_pb2.ActivateCampaignRequest(request_id=fresh_key(), campaign_id=campaign.campaign_id)
     )

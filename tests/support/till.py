@@ -12,18 +12,26 @@ import grpc
 from giving.common.v1.money_pb2 import Money
 from giving.payment.v1 import payment_pb2, payment_service_pb2
 from giving.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from giving.payment.v1.payment_operations_service_pb2 import Breaker, GetBreakerRequest, SetBreakerRequest
+from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperationsServiceStub
 from giving.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 
 import payment_svc.app
 from mesh.clock import ManualClock
 from mesh.ids import new_id, new_tenant_id
-from tests.support.mesh import payment_settings, running_gateway, stripe_settings
+from tests.support.books import reading
+from tests.support.mesh import fresh_key, payment_settings, running_gateway, stripe_settings
 from tests.support.sandbox import Sandbox
 from tests.support.schemas import Schemas
 from tests.support.waiting import until
 
 # Where the donor comes back to after a step at the bank; nobody listens there.
 RETURN = "http://127.0.0.1/back"
+
+_POSTPONE = (
+    "UPDATE payment SET next_attempt_time = '2100-01-01' WHERE next_attempt_time IS NOT NULL AND leased_until IS NULL"
+)
+_UNDER_WAY = "SELECT count(*) FROM payment WHERE next_attempt_time < '2100-01-01' OR leased_until IS NOT NULL"
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,7 @@ class Till:
     sandbox: Sandbox
     clock: ManualClock
     schemas: Schemas
+    operations: Any
 
     async def create(self, request: payment_service_pb2.CreatePaymentRequest, **more: Any) -> Any:
         return await self.payments.CreatePayment(request, **more)
@@ -48,6 +57,25 @@ class Till:
     async def reaches(self, payment_id: str, state: int) -> payment_pb2.Payment:
         """The payment, once it has come to a state."""
         return await until(lambda: self.payment(payment_id), holds=lambda found: found.state == state)
+
+    async def breaker(self) -> Breaker:
+        """The circuit breaker, as it stands now."""
+        return (await self.operations.GetBreaker(GetBreakerRequest())).breaker
+
+    async def set_breaker(self, state: int, **more: Any) -> Breaker:
+        """An operator's decision."""
+        fields = {"request_id": fresh_key(), "state": state, "reason": "a test"}
+        return (await self.operations.SetBreaker(SetBreakerRequest(**fields | more))).breaker
+
+    async def postpone_everything(self) -> None:
+        """Until nothing is being asked of the provider, and nothing that it was asked for so far is due in this century."""
+
+        async def is_quiet() -> bool:
+            async with reading(self.schemas, "payment") as connection:
+                await connection.execute(_POSTPONE)
+                return not await connection.fetchval(_UNDER_WAY)
+
+        await until(is_quiet)
 
     async def requests(self, path: str) -> list[dict[str, Any]]:
         """What reached the sandbox under a path."""
@@ -66,7 +94,16 @@ async def running_till(
         ):
             before = sandbox.hooks.forward_to
             sandbox.hooks.forward_to = f"{str(rest._base_url).rstrip('/')}/webhooks/stripe"
-            yield Till(PaymentServiceStub(channel), LedgerServiceStub(channel), service.port, rest, sandbox, clock, schemas)
+            yield Till(
+                PaymentServiceStub(channel),
+                LedgerServiceStub(channel),
+                service.port,
+                rest,
+                sandbox,
+                clock,
+                schemas,
+                PaymentOperationsServiceStub(channel),
+            )
             sandbox.hooks.forward_to = before
 
 

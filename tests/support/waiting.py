@@ -10,15 +10,17 @@ BOUND_S = 30.0
 ResultT = TypeVar("ResultT")
 
 
-async def until(ask: Callable[[], Awaitable[ResultT]], *, holds: Callable[[ResultT], bool] = bool) -> ResultT:
+async def until(
+    ask: Callable[[], Awaitable[ResultT]], *, holds: Callable[[ResultT], bool] = bool, bound_s: float = BOUND_S
+) -> ResultT:
     """Asks until the answer holds, and returns it."""
     answer = None
     try:
-        async with asyncio.timeout(BOUND_S):
+        async with asyncio.timeout(bound_s):
             while True:
                 answer = await ask()
                 if holds(answer):
                     return answer
                 await asyncio.sleep(0.01)
     except TimeoutError:
-        raise AssertionError(f"still {answer!r} after {BOUND_S:.0f} s") from None
+        raise AssertionError(f"still {answer!r} after {bound_s:.0f} s") from None

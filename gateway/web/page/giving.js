@@ -12,6 +12,8 @@ import { amountsOf, ending, notice } from "./views.js";
 
 // How the service names what it knows a guest by.
 const COOKIE = "cookie giving_client";
+// The payment provider does not answer: no payment has begun that could charge anything.
+const PAUSED = "PROVIDER_UNAVAILABLE";
 
 // With the back-off about two minutes; then the donor decides.
 const PREPARING_TRIES_MAX = 20;
@@ -81,7 +83,7 @@ export class Giving {
   /** The promise, with the same key each time; once it has been ready, the donation as it stands. */
   promise() {
     const { body, requestId: key, donationId, token } = this.intent;
-    const onWait = (error) => (isUnreachable(error) ? this.tellUnreachable() : this.tellSlow());
+    const onWait = (error) => this.tellWaiting(error);
     if (body) return insist("/v1/donations", { method: "POST", body, key }, onWait);
     return insist(`/v1/donations/${donationId}?include_client_secret=true`, { token }, onWait);
   }
@@ -152,6 +154,13 @@ export class Giving {
     }, LONG_MS);
   }
 
+  /** What the next try waits for. */
+  tellWaiting(error) {
+    if (error.reason === PAUSED) this.say({ view: "paused", title: texts.pausedTitle, lines: [texts.paused], busy: true });
+    else if (isUnreachable(error)) this.tellUnreachable();
+    else this.tellSlow();
+  }
+
   /** Our own server does not answer. That nothing was charged is only sure before the donor has paid. */
   tellUnreachable() {
     const line = this.intent.step === "ready" ? texts.unreachable : texts.unreachableUnsure;
@@ -178,6 +187,7 @@ export class Giving {
 
   /** An outcome that is open keeps the gift; a refusal ends it, because nothing was made. */
   tellRefused(error) {
+    if (error.reason === PAUSED) return this.tellStuck(texts.stillPaused, texts.pausedTitle);
     if (isOpen(error)) return this.tellUnreached();
     if (!(error instanceof Refused)) throw error;
     const { body } = this.intent ?? {};

@@ -2,7 +2,7 @@
 
 const OVER = {
   STATE_SUCCEEDED: "thanks",
-  STATE_PARTIALLY_REFUNDED: "refunded",
+  STATE_PARTIALLY_REFUNDED: "partlyRefunded",
   STATE_REFUNDED: "refunded",
   STATE_EXPIRED: "expired",
   STATE_DISPUTED: "disputed",

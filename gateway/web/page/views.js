@@ -41,7 +41,8 @@ export function ending({ standing, donation, amounts, campaign, sendsReceipt, de
   const again = { text: nothingCame ? texts.tryAgain : texts.again, onclick: onAgain };
   const details = { [texts.reference]: donation.donation_id };
   if (standing === "thanks") return thanks({ donation, amounts, campaign, sendsReceipt, details, again });
-  const line = standing === "refunded" ? texts.refunded(amounts.refunded) : texts[standing];
+  const said = texts[standing];
+  const line = typeof said === "function" ? said(amounts) : said;
   const lines = standing === "failed" ? [declineOf(donation.failure_code), declines >= 3 ? texts.closedAfterDeclines : line] : [line];
   return notice({ view: standing, title: texts[`${standing}Title`], lines, details, button: again });
 }
@@ -74,11 +75,14 @@ export function amountsOf(donation, configuration) {
   const currency = currencyOf(configuration, donation.amount.currency);
   const units = (money) => BigInt(money?.minor_units ?? "0");
   const [total, cover] = [units(donation.amount), units(donation.fee_cover)];
+  const [gross, refunded, disputed] = [units(donation.gross), units(donation.refunded), units(donation.disputed)];
   return {
     total: format(total, currency),
     cover: cover ? format(cover, currency) : "",
     gift: format(total - cover, currency),
-    refunded: format(units(donation.refunded), currency),
+    refunded: format(refunded, currency),
+    disputed: format(disputed, currency),
+    left: format(gross - refunded - disputed, currency),
   };
 }
 

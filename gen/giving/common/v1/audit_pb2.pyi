@@ -37,9 +37,9 @@ class AuditEntry(_message.Message):
         field: _builtins.str
         """Its name."""
         before: _builtins.str
-        """As text; empty where there was none."""
+        """As text; empty where there was none, and for a secret."""
         after: _builtins.str
-        """As text; empty where there is none."""
+        """As text; empty where there is none, and for a secret."""
         def __init__(
             self,
             *,
@@ -67,7 +67,7 @@ class AuditEntry(_message.Message):
     object: _builtins.str
     """The table, such as `payment`."""
     object_id: _builtins.str
-    """The row's id."""
+    """The row's id; of several parts, with `/` between them."""
     actor: _builtins.str
     """Who, as the row says: the caller's stable name. Of a change that did not say so it is empty."""
     correlation_id: _builtins.str

@@ -95,7 +95,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PAYMENT_STATE_CONFLICT: _ErrorReason.ValueType  # 51
     """The payment cannot do this in its state."""
     ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 52
-    """The provider's calls are paused because it fails. RetryInfo says when the next probe is."""
+    """The provider's calls are paused because it fails, or an operator holds them. RetryInfo says when to ask again."""
     ERROR_REASON_PAYMENT_DECLINED: _ErrorReason.ValueType  # 53
     """The provider refused the payment; `provider_code` is its reason."""
     ERROR_REASON_WEBHOOK_UNVERIFIED: _ErrorReason.ValueType  # 54
@@ -195,7 +195,7 @@ ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 50
 ERROR_REASON_PAYMENT_STATE_CONFLICT: ErrorReason.ValueType  # 51
 """The payment cannot do this in its state."""
 ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 52
-"""The provider's calls are paused because it fails. RetryInfo says when the next probe is."""
+"""The provider's calls are paused because it fails, or an operator holds them. RetryInfo says when to ask again."""
 ERROR_REASON_PAYMENT_DECLINED: ErrorReason.ValueType  # 53
 """The provider refused the payment; `provider_code` is its reason."""
 ERROR_REASON_WEBHOOK_UNVERIFIED: ErrorReason.ValueType  # 54

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgiving/common/v1/page.proto\x12\x10giving.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"R\n\nPageCursor\x12-\n\x06shards\x18\x01 \x03(\x0b\x32\x1d.giving.common.v1.ShardCursor\x12\x15\n\rfilter_digest\x18\x02 \x01(\x06\"o\n\x0bShardCursor\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0f\n\x07last_id\x18\x02 \x01(\x0c\x12-\n\tlast_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlast_name\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgiving/common/v1/page.proto\x12\x10giving.common.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"R\n\nPageCursor\x12-\n\x06shards\x18\x01 \x03(\x0b\x32\x1d.giving.common.v1.ShardCursor\x12\x15\n\rfilter_digest\x18\x02 \x01(\x06\"\x86\x01\n\x0bShardCursor\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0f\n\x07last_id\x18\x02 \x01(\x0c\x12\x15\n\rlast_position\x18\x03 \x01(\x03\x12-\n\tlast_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tlast_name\x18\x05 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PAGECURSOR']._serialized_start=82
   _globals['_PAGECURSOR']._serialized_end=164
-  _globals['_SHARDCURSOR']._serialized_start=166
-  _globals['_SHARDCURSOR']._serialized_end=277
+  _globals['_SHARDCURSOR']._serialized_start=167
+  _globals['_SHARDCURSOR']._serialized_end=301
 # @@protoc_insertion_point(module_scope)

@@ -55,29 +55,33 @@ class ShardCursor(_message.Message):
 
     SHARD_FIELD_NUMBER: _builtins.int
     LAST_ID_FIELD_NUMBER: _builtins.int
+    LAST_POSITION_FIELD_NUMBER: _builtins.int
     LAST_TIME_FIELD_NUMBER: _builtins.int
     LAST_NAME_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """Number of the database; 0 while there is one."""
     last_id: _builtins.bytes
-    """The id of the last item that was returned, 16 bytes. Empty where a list is ordered by time."""
+    """The id of the last item that was returned, 16 bytes; empty in a list that is ordered otherwise."""
+    last_position: _builtins.int
+    """The position of the last item that was returned, in a list that is ordered by position."""
     last_name: _builtins.str
     """Its name, which decides between items of the same time."""
     @_builtins.property
     def last_time(self) -> _timestamp_pb2.Timestamp:
-        """Where a list is ordered by time: the time of the last item that was returned."""
+        """The time of the last item that was returned, in a list that is ordered by time."""
 
     def __init__(
         self,
         *,
         shard: _builtins.int = ...,
         last_id: _builtins.bytes = ...,
+        last_position: _builtins.int = ...,
         last_time: _timestamp_pb2.Timestamp | None = ...,
         last_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_id", b"last_id", "last_name", b"last_name", "last_time", b"last_time", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_id", b"last_id", "last_name", b"last_name", "last_position", b"last_position", "last_time", b"last_time", "shard", b"shard"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

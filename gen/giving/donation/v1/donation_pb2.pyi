@@ -38,7 +38,7 @@ class Donation(_message.Message):
         STATE_PENDING: Donation._State.ValueType  # 1
         """Recorded; the payment is being made ready."""
         STATE_AWAITING_PAYMENT: Donation._State.ValueType  # 2
-        """The donor has to confirm."""
+        """The donor has to confirm; where `hold_end_time` is set he has, and the money waits on his card to be captured."""
         STATE_SUCCEEDED: Donation._State.ValueType  # 3
         """The money arrived; the donation counts."""
         STATE_FAILED: Donation._State.ValueType  # 4
@@ -64,7 +64,7 @@ class Donation(_message.Message):
     STATE_PENDING: Donation.State.ValueType  # 1
     """Recorded; the payment is being made ready."""
     STATE_AWAITING_PAYMENT: Donation.State.ValueType  # 2
-    """The donor has to confirm."""
+    """The donor has to confirm; where `hold_end_time` is set he has, and the money waits on his card to be captured."""
     STATE_SUCCEEDED: Donation.State.ValueType  # 3
     """The money arrived; the donation counts."""
     STATE_FAILED: Donation.State.ValueType  # 4
@@ -147,6 +147,8 @@ class Donation(_message.Message):
     FAILURE_CODE_FIELD_NUMBER: _builtins.int
     FEE_COVER_FIELD_NUMBER: _builtins.int
     RETRYABLE_FIELD_NUMBER: _builtins.int
+    MANUAL_CAPTURE_FIELD_NUMBER: _builtins.int
+    HOLD_END_TIME_FIELD_NUMBER: _builtins.int
     donation_id: _builtins.str
     """UUIDv7 in the charity's bucket."""
     charity_id: _builtins.str
@@ -173,6 +175,8 @@ class Donation(_message.Message):
     """Why it failed, as a code of docs/failures.md; empty otherwise."""
     retryable: _builtins.bool
     """Failed so far, but the donor may confirm again with the same client secret."""
+    manual_capture: _builtins.bool
+    """The money is only held on the card until PaymentService.CapturePayment takes all or part of it."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """What was promised, and what the payment asks for: the gift with what covers the fee."""
@@ -209,6 +213,10 @@ class Donation(_message.Message):
     def fee_cover(self) -> _money_pb2.Money:
         """The part of `amount` that the donor added to cover the provider's fee; 0 without it."""
 
+    @_builtins.property
+    def hold_end_time(self) -> _timestamp_pb2.Timestamp:
+        """When what is held on the card is let go of, unless it is captured before; absent while nothing is held."""
+
     def __init__(
         self,
         *,
@@ -234,10 +242,12 @@ class Donation(_message.Message):
         failure_code: _builtins.str = ...,
         fee_cover: _money_pb2.Money | None = ...,
         retryable: _builtins.bool = ...,
+        manual_capture: _builtins.bool = ...,
+        hold_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "disputed", b"disputed", "fee_cover", b"fee_cover", "gross", b"gross", "refunded", b"refunded", "settle_time", b"settle_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "disputed", b"disputed", "fee_cover", b"fee_cover", "gross", b"gross", "hold_end_time", b"hold_end_time", "refunded", b"refunded", "settle_time", b"settle_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "anonymous", b"anonymous", "campaign_id", b"campaign_id", "charity_id", b"charity_id", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "donor_id", b"donor_id", "failure_code", b"failure_code", "fee_cover", b"fee_cover", "gross", b"gross", "metadata", b"metadata", "origin", b"origin", "payment_id", b"payment_id", "payment_ref", b"payment_ref", "possible_duplicate_of", b"possible_duplicate_of", "refunded", b"refunded", "retryable", b"retryable", "settle_time", b"settle_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "anonymous", b"anonymous", "campaign_id", b"campaign_id", "charity_id", b"charity_id", "create_time", b"create_time", "disputed", b"disputed", "donation_id", b"donation_id", "donor_id", b"donor_id", "failure_code", b"failure_code", "fee_cover", b"fee_cover", "gross", b"gross", "hold_end_time", b"hold_end_time", "manual_capture", b"manual_capture", "metadata", b"metadata", "origin", b"origin", "payment_id", b"payment_id", "payment_ref", b"payment_ref", "possible_duplicate_of", b"possible_duplicate_of", "refunded", b"refunded", "retryable", b"retryable", "settle_time", b"settle_time", "state", b"state", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

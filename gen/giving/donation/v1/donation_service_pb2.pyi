@@ -167,6 +167,7 @@ class CreateDonationRequest(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     LOCALE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    MANUAL_CAPTURE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key; from the public a UUID."""
     campaign_id: _builtins.str
@@ -183,6 +184,10 @@ class CreateDonationRequest(_message.Message):
     """A dedication or message, plain text."""
     locale: _builtins.str
     """BCP 47, for receipts."""
+    manual_capture: _builtins.bool
+    """Only hold the money on the card; PaymentService.CapturePayment takes all or part of it within a week. For services and
+    operators.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """How much, without the fee."""
@@ -204,10 +209,11 @@ class CreateDonationRequest(_message.Message):
         message: _builtins.str = ...,
         locale: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        manual_capture: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "anonymous", b"anonymous", "campaign_id", b"campaign_id", "cover_fee", b"cover_fee", "donor_email", b"donor_email", "donor_name", b"donor_name", "locale", b"locale", "message", b"message", "metadata", b"metadata", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "anonymous", b"anonymous", "campaign_id", b"campaign_id", "cover_fee", b"cover_fee", "donor_email", b"donor_email", "donor_name", b"donor_name", "locale", b"locale", "manual_capture", b"manual_capture", "message", b"message", "metadata", b"metadata", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -106,8 +106,11 @@ class DonationServiceServicer:
         with the same request id returns the same donation, and the secret when it is there. Without credentials the request
         id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
         Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
-        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT, a live charity while
-        payments are in test mode, or the reverse, with MODE_MISMATCH.
+        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds and manual capture for the public with
+        INVALID_ARGUMENT, a live charity while payments are in test mode, or the reverse, with MODE_MISMATCH. While the
+        provider's calls are paused it refuses with PROVIDER_UNAVAILABLE, unless the campaign accepts deferred donations, which
+        are PENDING then. The key stays good: a repeat after the pause returns the one donation with its secret, and once an
+        hour has passed, the donation as expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,9 +146,13 @@ class DonationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RefundDonation(self, request, context):
-        """Gives money back through the provider, all or part. A repeat with the same request id returns the same outcome.
-        Refuses more than is left with REVERSAL_EXCEEDS_REMAINING, a donation that does not count with
-        DONATION_STATE_CONFLICT.
+        """Gives money back through the provider, all or part. A repeat with the same request id never makes a second refund: it
+        makes sure of the first one and returns the donation as it stands now. Where the provider does not answer in time the
+        donation is as it was: the service goes on by itself, and `refunded` grows when the provider shows the refund.
+        Refuses more than is left with REVERSAL_EXCEEDS_REMAINING, a donation that does not count, or that a checkout recorded
+        and takes back by ReverseRecordedDonation, with DONATION_STATE_CONFLICT, what the provider refuses with
+        PROVIDER_REFUSED, other content under a used request id with IDEMPOTENCY_KEY_REUSED, an unknown or foreign id with
+        DONATION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,8 +44,11 @@ class DonationServiceStub:
     with the same request id returns the same donation, and the secret when it is there. Without credentials the request
     id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
     Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
-    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT, a live charity while
-    payments are in test mode, or the reverse, with MODE_MISMATCH.
+    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds and manual capture for the public with
+    INVALID_ARGUMENT, a live charity while payments are in test mode, or the reverse, with MODE_MISMATCH. While the
+    provider's calls are paused it refuses with PROVIDER_UNAVAILABLE, unless the campaign accepts deferred donations, which
+    are PENDING then. The key stays good: a repeat after the pause returns the one donation with its secret, and once an
+    hour has passed, the donation as expired.
     """
     RecordDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.RecordDonationRequest, _donation_service_pb2.RecordDonationResponse]
     """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
@@ -65,9 +68,13 @@ class DonationServiceStub:
     IDEMPOTENCY_KEY_REUSED.
     """
     RefundDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.RefundDonationRequest, _donation_service_pb2.RefundDonationResponse]
-    """Gives money back through the provider, all or part. A repeat with the same request id returns the same outcome.
-    Refuses more than is left with REVERSAL_EXCEEDS_REMAINING, a donation that does not count with
-    DONATION_STATE_CONFLICT.
+    """Gives money back through the provider, all or part. A repeat with the same request id never makes a second refund: it
+    makes sure of the first one and returns the donation as it stands now. Where the provider does not answer in time the
+    donation is as it was: the service goes on by itself, and `refunded` grows when the provider shows the refund.
+    Refuses more than is left with REVERSAL_EXCEEDS_REMAINING, a donation that does not count, or that a checkout recorded
+    and takes back by ReverseRecordedDonation, with DONATION_STATE_CONFLICT, what the provider refuses with
+    PROVIDER_REFUSED, other content under a used request id with IDEMPOTENCY_KEY_REUSED, an unknown or foreign id with
+    DONATION_NOT_FOUND.
     """
     GetDonation: _grpc.UnaryUnaryMultiCallable[_donation_service_pb2.GetDonationRequest, _donation_service_pb2.GetDonationResponse]
     """Returns one donation to its donor, its charity, a service, or a guest with the donation's own access token as bearer.
@@ -100,8 +107,11 @@ class DonationServiceAsyncStub(DonationServiceStub):
     with the same request id returns the same donation, and the secret when it is there. Without credentials the request
     id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
     Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
-    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT, a live charity while
-    payments are in test mode, or the reverse, with MODE_MISMATCH.
+    CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds and manual capture for the public with
+    INVALID_ARGUMENT, a live charity while payments are in test mode, or the reverse, with MODE_MISMATCH. While the
+    provider's calls are paused it refuses with PROVIDER_UNAVAILABLE, unless the campaign accepts deferred donations, which
+    are PENDING then. The key stays good: a repeat after the pause returns the one donation with its secret, and once an
+    hour has passed, the donation as expired.
     """
     RecordDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.RecordDonationRequest, _donation_service_pb2.RecordDonationResponse]  # type: ignore[assignment]
     """Records a donation that a checkout has already charged; it counts at once. The idempotency key is `payment_ref`,
@@ -121,9 +131,13 @@ class DonationServiceAsyncStub(DonationServiceStub):
     IDEMPOTENCY_KEY_REUSED.
     """
     RefundDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.RefundDonationRequest, _donation_service_pb2.RefundDonationResponse]  # type: ignore[assignment]
-    """Gives money back through the provider, all or part. A repeat with the same request id returns the same outcome.
-    Refuses more than is left with REVERSAL_EXCEEDS_REMAINING, a donation that does not count with
-    DONATION_STATE_CONFLICT.
+    """Gives money back through the provider, all or part. A repeat with the same request id never makes a second refund: it
+    makes sure of the first one and returns the donation as it stands now. Where the provider does not answer in time the
+    donation is as it was: the service goes on by itself, and `refunded` grows when the provider shows the refund.
+    Refuses more than is left with REVERSAL_EXCEEDS_REMAINING, a donation that does not count, or that a checkout recorded
+    and takes back by ReverseRecordedDonation, with DONATION_STATE_CONFLICT, what the provider refuses with
+    PROVIDER_REFUSED, other content under a used request id with IDEMPOTENCY_KEY_REUSED, an unknown or foreign id with
+    DONATION_NOT_FOUND.
     """
     GetDonation: _aio.UnaryUnaryMultiCallable[_donation_service_pb2.GetDonationRequest, _donation_service_pb2.GetDonationResponse]  # type: ignore[assignment]
     """Returns one donation to its donor, its charity, a service, or a guest with the donation's own access token as bearer.
@@ -163,8 +177,11 @@ class DonationServiceServicer:
         with the same request id returns the same donation, and the secret when it is there. Without credentials the request
         id must be a UUID and the browser must have a client id (cookie `giving_client`), which is part of the key's scope.
         Refuses a campaign that takes nothing now with CAMPAIGN_NOT_OPEN or CHARITY_SUSPENDED, an unknown one with
-        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds with INVALID_ARGUMENT, a live charity while
-        payments are in test mode, or the reverse, with MODE_MISMATCH.
+        CAMPAIGN_NOT_FOUND, amounts and currencies out of the campaign's bounds and manual capture for the public with
+        INVALID_ARGUMENT, a live charity while payments are in test mode, or the reverse, with MODE_MISMATCH. While the
+        provider's calls are paused it refuses with PROVIDER_UNAVAILABLE, unless the campaign accepts deferred donations, which
+        are PENDING then. The key stays good: a repeat after the pause returns the one donation with its secret, and once an
+        hour has passed, the donation as expired.
         """
 
     def RecordDonation(
@@ -204,9 +221,13 @@ class DonationServiceServicer:
         request: _donation_service_pb2.RefundDonationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_donation_service_pb2.RefundDonationResponse, _abc.Awaitable[_donation_service_pb2.RefundDonationResponse]]:
-        """Gives money back through the provider, all or part. A repeat with the same request id returns the same outcome.
-        Refuses more than is left with REVERSAL_EXCEEDS_REMAINING, a donation that does not count with
-        DONATION_STATE_CONFLICT.
+        """Gives money back through the provider, all or part. A repeat with the same request id never makes a second refund: it
+        makes sure of the first one and returns the donation as it stands now. Where the provider does not answer in time the
+        donation is as it was: the service goes on by itself, and `refunded` grows when the provider shows the refund.
+        Refuses more than is left with REVERSAL_EXCEEDS_REMAINING, a donation that does not count, or that a checkout recorded
+        and takes back by ReverseRecordedDonation, with DONATION_STATE_CONFLICT, what the provider refuses with
+        PROVIDER_REFUSED, other content under a used request id with IDEMPOTENCY_KEY_REUSED, an unknown or foreign id with
+        DONATION_NOT_FOUND.
         """
 
     def GetDonation(

@@ -26,9 +26,10 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from giving.donation.v1 import campaign_pb2 as giving_dot_donation_dot_v1_dot_campaign__pb2
 from giving.donation.v1 import charity_pb2 as giving_dot_donation_dot_v1_dot_charity__pb2
 from giving.donation.v1 import donation_pb2 as giving_dot_donation_dot_v1_dot_donation__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egiving/donation/v1/event.proto\x12\x12giving.donation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!giving/donation/v1/campaign.proto\x1a giving/donation/v1/charity.proto\x1a!giving/donation/v1/donation.proto\"\x8a\x01\n\rDonationTally\x12\x1b\n\x05gross\x18\x01 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1e\n\x08refunded\x18\x02 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1e\n\x08\x64isputed\x18\x03 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1c\n\tdonations\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x01(\x00\"\xd4\x03\n\x0e\x44onationChange\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08\x64onor_id\x18\x04 \x01(\t\x12?\n\x06origin\x18\x05 \x01(\x0e\x32#.giving.donation.v1.Donation.OriginB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12#\n\x08\x63urrency\x18\x06 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12\x39\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32!.giving.donation.v1.DonationTallyB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\x05\x61\x66ter\x18\x08 \x01(\x0b\x32!.giving.donation.v1.DonationTallyB\x06\xbaH\x03\xc8\x01\x01\x12=\n\x05state\x18\t \x01(\x0e\x32\".giving.donation.v1.Donation.StateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x11\n\tanonymous\x18\n \x01(\x08\x12\x12\n\npayment_id\x18\x0b \x01(\t\x12\x13\n\x0breversal_id\x18\x0c \x01(\t\"M\n\x0f\x44onationCreated\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"U\n\x17\x44onationAwaitingPayment\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"O\n\x11\x44onationSucceeded\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"u\n\x0e\x44onationFailed\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\x12\x14\n\x0c\x66\x61ilure_code\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"M\n\x0f\x44onationExpired\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"N\n\x10\x44onationRefunded\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"T\n\x16\x44onationDisputeChanged\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"F\n\x0e\x43harityChanged\x12\x34\n\x07\x63harity\x18\x01 \x01(\x0b\x32\x1b.giving.donation.v1.CharityB\x06\xbaH\x03\xc8\x01\x01\"I\n\x0f\x43\x61mpaignChanged\x12\x36\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.CampaignB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egiving/donation/v1/event.proto\x12\x12giving.donation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a!giving/donation/v1/campaign.proto\x1a giving/donation/v1/charity.proto\x1a!giving/donation/v1/donation.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x01\n\rDonationTally\x12\x1b\n\x05gross\x18\x01 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1e\n\x08refunded\x18\x02 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1e\n\x08\x64isputed\x18\x03 \x01(\x03\x42\x0c\xbaH\t\"\x07\x18\xff\xc1\xd7/(\x00\x12\x1c\n\tdonations\x18\x04 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x01(\x00\"\xd4\x03\n\x0e\x44onationChange\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1c\n\ncharity_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1d\n\x0b\x63\x61mpaign_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x10\n\x08\x64onor_id\x18\x04 \x01(\t\x12?\n\x06origin\x18\x05 \x01(\x0e\x32#.giving.donation.v1.Donation.OriginB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12#\n\x08\x63urrency\x18\x06 \x01(\tB\x11\xbaH\x0er\x0c\x32\n^[A-Z]{3}$\x12\x39\n\x06\x62\x65\x66ore\x18\x07 \x01(\x0b\x32!.giving.donation.v1.DonationTallyB\x06\xbaH\x03\xc8\x01\x01\x12\x38\n\x05\x61\x66ter\x18\x08 \x01(\x0b\x32!.giving.donation.v1.DonationTallyB\x06\xbaH\x03\xc8\x01\x01\x12=\n\x05state\x18\t \x01(\x0e\x32\".giving.donation.v1.Donation.StateB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x11\n\tanonymous\x18\n \x01(\x08\x12\x12\n\npayment_id\x18\x0b \x01(\t\x12\x13\n\x0breversal_id\x18\x0c \x01(\t\"M\n\x0f\x44onationCreated\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"\x88\x01\n\x17\x44onationAwaitingPayment\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\x12\x31\n\rhold_end_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x11\x44onationSucceeded\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"u\n\x0e\x44onationFailed\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\x12\x14\n\x0c\x66\x61ilure_code\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"M\n\x0f\x44onationExpired\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"N\n\x10\x44onationRefunded\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"T\n\x16\x44onationDisputeChanged\x12:\n\x06\x63hange\x18\x01 \x01(\x0b\x32\".giving.donation.v1.DonationChangeB\x06\xbaH\x03\xc8\x01\x01\"F\n\x0e\x43harityChanged\x12\x34\n\x07\x63harity\x18\x01 \x01(\x0b\x32\x1b.giving.donation.v1.CharityB\x06\xbaH\x03\xc8\x01\x01\"I\n\x0f\x43\x61mpaignChanged\x12\x36\n\x08\x63\x61mpaign\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.CampaignB\x06\xbaH\x03\xc8\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -77,26 +78,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHARITYCHANGED'].fields_by_name['charity']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CAMPAIGNCHANGED'].fields_by_name['campaign']._loaded_options = None
   _globals['_CAMPAIGNCHANGED'].fields_by_name['campaign']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_DONATIONTALLY']._serialized_start=188
-  _globals['_DONATIONTALLY']._serialized_end=326
-  _globals['_DONATIONCHANGE']._serialized_start=329
-  _globals['_DONATIONCHANGE']._serialized_end=797
-  _globals['_DONATIONCREATED']._serialized_start=799
-  _globals['_DONATIONCREATED']._serialized_end=876
-  _globals['_DONATIONAWAITINGPAYMENT']._serialized_start=878
-  _globals['_DONATIONAWAITINGPAYMENT']._serialized_end=963
-  _globals['_DONATIONSUCCEEDED']._serialized_start=965
-  _globals['_DONATIONSUCCEEDED']._serialized_end=1044
-  _globals['_DONATIONFAILED']._serialized_start=1046
-  _globals['_DONATIONFAILED']._serialized_end=1163
-  _globals['_DONATIONEXPIRED']._serialized_start=1165
-  _globals['_DONATIONEXPIRED']._serialized_end=1242
-  _globals['_DONATIONREFUNDED']._serialized_start=1244
-  _globals['_DONATIONREFUNDED']._serialized_end=1322
-  _globals['_DONATIONDISPUTECHANGED']._serialized_start=1324
-  _globals['_DONATIONDISPUTECHANGED']._serialized_end=1408
-  _globals['_CHARITYCHANGED']._serialized_start=1410
-  _globals['_CHARITYCHANGED']._serialized_end=1480
-  _globals['_CAMPAIGNCHANGED']._serialized_start=1482
-  _globals['_CAMPAIGNCHANGED']._serialized_end=1555
+  _globals['_DONATIONTALLY']._serialized_start=221
+  _globals['_DONATIONTALLY']._serialized_end=359
+  _globals['_DONATIONCHANGE']._serialized_start=362
+  _globals['_DONATIONCHANGE']._serialized_end=830
+  _globals['_DONATIONCREATED']._serialized_start=832
+  _globals['_DONATIONCREATED']._serialized_end=909
+  _globals['_DONATIONAWAITINGPAYMENT']._serialized_start=912
+  _globals['_DONATIONAWAITINGPAYMENT']._serialized_end=1048
+  _globals['_DONATIONSUCCEEDED']._serialized_start=1050
+  _globals['_DONATIONSUCCEEDED']._serialized_end=1129
+  _globals['_DONATIONFAILED']._serialized_start=1131
+  _globals['_DONATIONFAILED']._serialized_end=1248
+  _globals['_DONATIONEXPIRED']._serialized_start=1250
+  _globals['_DONATIONEXPIRED']._serialized_end=1327
+  _globals['_DONATIONREFUNDED']._serialized_start=1329
+  _globals['_DONATIONREFUNDED']._serialized_end=1407
+  _globals['_DONATIONDISPUTECHANGED']._serialized_start=1409
+  _globals['_DONATIONDISPUTECHANGED']._serialized_end=1493
+  _globals['_CHARITYCHANGED']._serialized_start=1495
+  _globals['_CHARITYCHANGED']._serialized_end=1565
+  _globals['_CAMPAIGNCHANGED']._serialized_start=1567
+  _globals['_CAMPAIGNCHANGED']._serialized_end=1640
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from giving.donation.v1 import charity_pb2 as _charity_pb2
 from giving.donation.v1 import donation_pb2 as _donation_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -151,23 +152,29 @@ Global___DonationCreated: _TypeAlias = DonationCreated  # noqa: Y015
 
 @_typing.final
 class DonationAwaitingPayment(_message.Message):
-    """The payment is ready: the donor can confirm."""
+    """The payment is ready: the donor can confirm; or he has, and the money is held on his card until it is captured."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGE_FIELD_NUMBER: _builtins.int
+    HOLD_END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def change(self) -> Global___DonationChange:
         """What changed."""
+
+    @_builtins.property
+    def hold_end_time(self) -> _timestamp_pb2.Timestamp:
+        """When what is held is let go of, unless it is captured before; absent while nothing is held."""
 
     def __init__(
         self,
         *,
         change: Global___DonationChange | None = ...,
+        hold_end_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "hold_end_time", b"hold_end_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "hold_end_time", b"hold_end_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -255,7 +262,7 @@ Global___DonationExpired: _TypeAlias = DonationExpired  # noqa: Y015
 
 @_typing.final
 class DonationRefunded(_message.Message):
-    """Part or all of the money went back."""
+    """Part or all of the money went back; or came back where the donor's bank could not take it: `refunded` is less then."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -279,7 +286,7 @@ Global___DonationRefunded: _TypeAlias = DonationRefunded  # noqa: Y015
 
 @_typing.final
 class DonationDisputeChanged(_message.Message):
-    """The donor's bank holds the money, gave it back or kept it."""
+    """The donor's bank holds the money, gave it back or kept it; where it keeps what it held, only the state changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

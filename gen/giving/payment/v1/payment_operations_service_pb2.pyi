@@ -435,10 +435,10 @@ class Breaker(_message.Message):
     actor: _builtins.str
     """Which operator; empty unless held."""
     failures: _builtins.int
-    """Calls that failed in the last ten seconds."""
+    """Failures of the last ten seconds that count towards opening it, at five."""
     @_builtins.property
     def next_probe_time(self) -> _timestamp_pb2.Timestamp:
-        """When the next probe is; absent while closed or held."""
+        """From when on the next call that is due, or a donor's new payment, is the probe; absent while closed, half open or held."""
 
     def __init__(
         self,

@@ -85,7 +85,8 @@ class PaymentServiceServicer:
         """Records a payment and makes it ready at the provider. The idempotency key is the donation's id: a repeat returns the
         same payment. Where the provider does not answer in time the client secret is empty; the service goes on by itself and
         a repeat returns it later. Refuses an abandoned donation with PAYMENT_ABANDONED, other content for a known donation
-        with IDEMPOTENCY_KEY_REUSED.
+        with IDEMPOTENCY_KEY_REUSED, and while the provider's calls are paused a donation that has no payment yet with
+        PROVIDER_UNAVAILABLE: nothing is recorded then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,8 @@ class PaymentServiceStub:
     """Records a payment and makes it ready at the provider. The idempotency key is the donation's id: a repeat returns the
     same payment. Where the provider does not answer in time the client secret is empty; the service goes on by itself and
     a repeat returns it later. Refuses an abandoned donation with PAYMENT_ABANDONED, other content for a known donation
-    with IDEMPOTENCY_KEY_REUSED.
+    with IDEMPOTENCY_KEY_REUSED, and while the provider's calls are paused a donation that has no payment yet with
+    PROVIDER_UNAVAILABLE: nothing is recorded then.
     """
     AbandonPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.AbandonPaymentRequest, _payment_service_pb2.AbandonPaymentResponse]
     """Calls a payment off at the provider that nobody waits for; a donation without a payment gets a canceled one, which
@@ -80,7 +81,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """Records a payment and makes it ready at the provider. The idempotency key is the donation's id: a repeat returns the
     same payment. Where the provider does not answer in time the client secret is empty; the service goes on by itself and
     a repeat returns it later. Refuses an abandoned donation with PAYMENT_ABANDONED, other content for a known donation
-    with IDEMPOTENCY_KEY_REUSED.
+    with IDEMPOTENCY_KEY_REUSED, and while the provider's calls are paused a donation that has no payment yet with
+    PROVIDER_UNAVAILABLE: nothing is recorded then.
     """
     AbandonPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.AbandonPaymentRequest, _payment_service_pb2.AbandonPaymentResponse]  # type: ignore[assignment]
     """Calls a payment off at the provider that nobody waits for; a donation without a payment gets a canceled one, which
@@ -125,7 +127,8 @@ class PaymentServiceServicer:
         """Records a payment and makes it ready at the provider. The idempotency key is the donation's id: a repeat returns the
         same payment. Where the provider does not answer in time the client secret is empty; the service goes on by itself and
         a repeat returns it later. Refuses an abandoned donation with PAYMENT_ABANDONED, other content for a known donation
-        with IDEMPOTENCY_KEY_REUSED.
+        with IDEMPOTENCY_KEY_REUSED, and while the provider's calls are paused a donation that has no payment yet with
+        PROVIDER_UNAVAILABLE: nothing is recorded then.
         """
 
     def AbandonPayment(

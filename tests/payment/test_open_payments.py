@@ -1,0 +1,95 @@
+"""What an operator sees of payments that did not end, and what he can do."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import grpc
+import pytest
+from giving.common.v1.money_pb2 import Money
+from giving.payment.v1 import payment_operations_service_pb2 as messages
+from giving.payment.v1 import payment_pb2
+from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperationsServiceStub
+from giving.payment.v1.payment_service_pb2 import RefundPaymentRequest
+
+from tests.support.mesh import fresh_key
+from tests.support.refused import refused
+from tests.support.till import Till, confirm, order
+from tests.support.waiting import until
+
+P = payment_pb2.Payment
+
+
+@pytest.fixture
+async def operations(till: Till) -> Any:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{till.port}") as channel:
+        yield PaymentOperationsServiceStub(channel)
+
+
+async def listed(operations: Any, payment_id: str, *, manual: bool = False) -> Any:
+    """The payment's place in the list; None where it has none."""
+    token = ""
+    while True:
+        page = await operations.ListOpenPayments(
+            messages.ListOpenPaymentsRequest(age={}, manual=manual, page_size=100, page_token=token)
+        )
+        for item in page.items:
+            if item.payment.payment_id == payment_id:
+                return item
+        token = page.next_page_token
+        if not token:
+            return None
+
+
+def asking(payment_id: str, **more: Any) -> messages.AskProviderRequest:
+    return messages.AskProviderRequest(**{"request_id": fresh_key(), "payment_id": payment_id, "reason": "a look"} | more)
+
+
+@pytest.mark.requirement("INT-7", "PAY-11")
+async def test_an_open_payment_says_what_it_waits_for_and_an_ended_one_is_not_listed(till: Till, operations: Any) -> None:
+    created = await till.create(order())
+    payment_id = created.payment.payment_id
+    assert "donor" in (await listed(operations, payment_id)).reason
+    assert await listed(operations, payment_id, manual=True) is None
+    await confirm(till.sandbox, created.client_secret)
+    await till.reaches(payment_id, P.STATE_SUCCEEDED)
+    assert await listed(operations, payment_id) is None
+
+
+@pytest.mark.requirement("PAY-11", "REC-1")
+async def test_what_stays_unproven_waits_for_an_operator_and_ends_when_he_asks(till: Till, operations: Any) -> None:
+    created = await till.create(order())
+    await confirm(till.sandbox, created.client_secret)
+    paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    await till.sandbox.webhook_fault("withhold", types=["refund.created", "charge.refunded"], times=50)
+    await till.sandbox.fault("answer_lost", call="refunds.create", times=None)
+    await till.sandbox.fault("error_429", call="refunds.list", times=None)
+    amount = Money(minor_units=1000, currency="USD")
+    await till.payments.RefundPayment(
+        RefundPaymentRequest(request_id=fresh_key(), payment_id=paid.payment_id, amount=amount)
+    )
+    till.clock.advance(datetime.timedelta(hours=25))
+    item = await until(lambda: listed(operations, paid.payment_id, manual=True))
+    assert item.reason == "refund: unproven for a day"
+    # Nothing happens without his word, and nothing by a rehearsal.
+    await operations.AskProvider(asking(paid.payment_id, dry_run=True))
+    assert (await till.payment(paid.payment_id)).refunded.minor_units == 0
+
+    await till.sandbox.ask("DELETE", "faults")
+    request = asking(paid.payment_id)
+    answer = (await operations.AskProvider(request)).payment
+
+    assert (answer.refunded.minor_units, answer.refunding.minor_units, answer.manual_reason) == (1000, 0, "")
+    assert (await operations.AskProvider(request)).payment.refunded.minor_units == 1000
+    assert await listed(operations, paid.payment_id, manual=True) is None
+    assert (await till.sandbox.book())[paid.provider_id]["refunded"] == 1000
+
+
+async def test_nobody_is_asked_about_an_unknown_payment_or_under_a_used_key(till: Till, operations: Any) -> None:
+    created = await till.create(order())
+    request = asking(created.payment.payment_id)
+    await operations.AskProvider(request)
+    request.reason = "another"
+    assert await refused(operations.AskProvider(request)) == "IDEMPOTENCY_KEY_REUSED"
+    assert await refused(operations.AskProvider(asking(order().donation_id))) == "PAYMENT_NOT_FOUND"
