@@ -37,9 +37,7 @@ NOT_BUILT = {
     "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies", "TraceDonation"},
     "DonationService": {"ListMyDonations", "RecordDonations"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
-    "PaymentOperationsService": {
-        "GetReconciliationReport", "ListReconciliationItems", "TracePayment", "UploadSettlement",
-    },
+    "PaymentOperationsService": {"TracePayment"},
 }  # fmt: skip
 
 
