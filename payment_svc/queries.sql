@@ -407,8 +407,8 @@ UPDATE breaker SET held = $1, reason = $2, version = version + 1, actor = $3, co
 RETURNING held, reason, version, actor;
 
 -- name: traced_payment
--- The payment that a reference names: itself, its donation, its intent, a charge, refund or dispute of it, an event about it, or
--- the call of a command about it. One statement asks each in its own index.
+-- The payment that a reference names: itself, its donation, its intent, a charge, refund or dispute of it, an event about it, the
+-- call of a command about it, or a movement on the provider's balance. One statement asks each in its own index.
 SELECT found.id
 FROM (SELECT id, 1 AS rank FROM payment WHERE id = $2
       UNION ALL SELECT id, 2 FROM payment WHERE donation_id = $2
@@ -419,7 +419,8 @@ FROM (SELECT id, 1 AS rank FROM payment WHERE id = $2
       UNION ALL SELECT p.id, 7 FROM command c
                 JOIN payment p ON p.id = CASE WHEN c.subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
                                               THEN c.subject::uuid END
-                WHERE c.correlation_id = $1) AS found
+                WHERE c.correlation_id = $1
+      UNION ALL SELECT payment_id, 8 FROM balance_transaction WHERE id = $1 AND payment_id IS NOT NULL) AS found
 ORDER BY found.rank, found.id DESC LIMIT 1;
 
 -- name: traced_origin
@@ -466,6 +467,12 @@ JOIN entry e ON e.day = p.day AND e.posting_id = p.id
 LEFT JOIN moment m ON m.tx = p.tx
 GROUP BY p.id, p.kind, p.reverses, p.create_time, m.time, e.currency
 ORDER BY p.create_time, p.id, e.currency;
+
+-- name: traced_movements
+-- The newest $2 movements of a payment on the provider's balance.
+SELECT id, category, source_id, charge_id, intent_id, payout_id, currency, amount, fee, provider_time, available_time, converted,
+       class, create_time
+FROM balance_transaction WHERE payment_id = $1 ORDER BY create_time DESC, id DESC LIMIT $2;
 
 -- name: traced_recorded
 -- The newest $2 postings of a donation that a checkout charged, each with the donation's own part. Where the parts of a batch

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from mesh.money import Money
 from payment_svc.domain.advance import DECLINES_MAX
 from payment_svc.domain.asking import Step, next_step, open_call
+from payment_svc.domain.history import Moved
 from payment_svc.domain.inbound import EventState, StoredEvent
 from payment_svc.domain.meanings import of_call, of_payment
 from payment_svc.domain.payments import Attempt, AttemptKind, Dispute, DisputeState, Outcome, Payment, PaymentState
+from payment_svc.domain.settlement import AGREEING
 
 NOTHING_NEXT = "nothing: it has ended"
 _IN_CASE = "the provider is asked now and then in case a webhook was lost"
@@ -59,7 +61,12 @@ def waits_for(payment: Payment, *, now: datetime.datetime) -> str:
 
 
 def explain(
-    payment: Payment, *, now: datetime.datetime, events: Sequence[StoredEvent] = (), paused: bool = False
+    payment: Payment,
+    *,
+    now: datetime.datetime,
+    events: Sequence[StoredEvent] = (),
+    moved: Sequence[Moved] = (),
+    paused: bool = False,
 ) -> Explanation:
     """Why the payment is in its state and what comes next. `paused`: nothing is sent to the provider for now."""
     step = next_step(payment, now=now)
@@ -69,6 +76,7 @@ def explain(
         *_of_refunds(payment),
         *_of_open_disputes(payment),
         *_of_waiting(events),
+        *_of_disagreeing(moved),
     ]
     if paused and step not in (None, Step.CHECK):
         clauses.append("calls to the provider are paused, and this waits for them")
@@ -101,6 +109,13 @@ def _of_waiting(events: Sequence[StoredEvent]) -> Iterator[str]:
         newest = waiting[-1]
         others = f", and {len(waiting) - 1} more" if len(waiting) > 1 else ""
         yield f"the provider's event {newest.event_id} is {newest.place.state.name.lower()}{others}: {newest.place.reason}"
+
+
+def _of_disagreeing(moved: Sequence[Moved]) -> Iterator[str]:
+    """What moved on the provider's balance otherwise than in our books."""
+    for one in moved:
+        if one.item_class not in AGREEING:
+            yield f"the provider's balance shows otherwise: {one.movement.id} is {one.item_class} ({one.movement.amount})"
 
 
 def _is_quarantined(events: Sequence[StoredEvent]) -> bool:

@@ -11,6 +11,7 @@ from uuid import UUID
 from mesh.money import Money
 from payment_svc.domain.inbound import StoredEvent
 from payment_svc.domain.payments import Payment
+from payment_svc.domain.settlement import ItemClass, Movement
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,15 @@ class Posted:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """A movement on our balance at the provider, since when it is known, and what it is beside our books."""
+
+    time: datetime.datetime
+    movement: Movement
+    item_class: ItemClass
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """An entry of the audit trail: the columns that changed, as JSON holds them. `by_hand`: past every line of ours."""
 
@@ -69,5 +79,6 @@ class History:
     events: tuple[StoredEvent, ...] = ()
     asked: tuple[Asked, ...] = ()
     postings: tuple[Posted, ...] = ()
+    moved: tuple[Moved, ...] = ()
     changes: tuple[Change, ...] = ()
     cut: tuple[str, ...] = ()

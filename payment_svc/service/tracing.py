@@ -51,4 +51,4 @@ class Tracing:
         if history.payment is None:
             return explain_stray(history.events, posted=bool(history.postings))
         paused = not self._calls.closed
-        return explain(history.payment, now=self._clock.now(), events=history.events, paused=paused)
+        return explain(history.payment, now=self._clock.now(), events=history.events, moved=history.moved, paused=paused)

@@ -11,12 +11,14 @@ from uuid import UUID
 
 from mesh.money import Money
 from mesh.postgres import Connection, Database, fetch_one
-from payment_svc.domain.history import Asked, Change, History, Origin, Posted
+from payment_svc.domain.history import Asked, Change, History, Moved, Origin, Posted
 from payment_svc.domain.inbound import StoredEvent
 from payment_svc.domain.payments import Payment
+from payment_svc.domain.settlement import ItemClass
 from payment_svc.domain.trace import LISTED_MAX
 from payment_svc.store.inbound_events import event_from
 from payment_svc.store.payments import PaymentStore
+from payment_svc.store.settlement import movement_from
 
 # One more than is shown says that there are more.
 _LIMIT = LISTED_MAX + 1
@@ -53,11 +55,13 @@ class HistoryStore:
         subjects = [str(payment.id), *(event.event_id for event in events)]
         asked = await connection.fetch(self._queries["traced_commands"], subjects, _LIMIT)
         posted = _postings(await connection.fetch(self._queries["traced_postings"], payment.id, _LIMIT))
+        moved = await connection.fetch(self._queries["traced_movements"], payment.id, _LIMIT)
         changes = await connection.fetch(self._queries["traced_changes"], payment.id, _LIMIT)
-        lists: Mapping[str, Sequence[Any]] = {
+        lists: dict[str, Sized] = {
             "provider's events": events,
             "commands": asked,
             "postings": posted,
+            "movements": moved,
             "changes": changes,
         }
         return History(
@@ -66,6 +70,7 @@ class HistoryStore:
             events=tuple(events[-LISTED_MAX:]),
             asked=tuple(map(_asked, reversed(asked[:LISTED_MAX]))),
             postings=tuple(posted[-LISTED_MAX:]),
+            moved=tuple(map(_moved, reversed(moved[:LISTED_MAX]))),
             changes=tuple(map(_change, reversed(changes[:LISTED_MAX]))),
             cut=_cut(lists),
         )
@@ -125,6 +130,10 @@ def _postings(rows: Sequence[Any]) -> list[Posted]:
         )
         for posting_id, (first, *others) in groupby(rows, key=lambda row: row["id"])
     ]
+
+
+def _moved(row: Any) -> Moved:
+    return Moved(row["create_time"], movement_from(row), ItemClass(row["class"]))
 
 
 def _change(row: Any) -> Change:

@@ -153,7 +153,7 @@ def ours_row(ours: Ours | None) -> tuple[object, ...]:
 
 def item_from(row: asyncpg.Record) -> Item:
     return Item(
-        movement=_movement(row),
+        movement=movement_from(row),
         item_class=ItemClass(row["class"]),
         origin=Origin(row["origin"]),
         ours=_ours(row),
@@ -165,7 +165,7 @@ def item_from(row: asyncpg.Record) -> Item:
     )
 
 
-def _movement(row: Any) -> Movement:
+def movement_from(row: Any) -> Movement:
     return Movement(
         id=row["id"],
         category=row["category"],

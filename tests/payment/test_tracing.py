@@ -32,6 +32,7 @@ from tests.support.donation_events import Giver
 from tests.support.mesh import fresh_key
 from tests.support.plans import read_through
 from tests.support.refused import refused
+from tests.support.settling import Settling
 from tests.support.till import Till, confirm, order
 from tests.support.waiting import until
 from tests.support.webhooks import event_about, intent_shown, post, signed
@@ -240,6 +241,27 @@ async def test_an_unknown_reference_and_none_at_all_are_refused(till: Till) -> N
     assert await refused(call) == "PERMISSION_DENIED"
 
 
+@pytest.mark.requirement("REC-3")
+async def test_what_moved_on_the_providers_balance_is_told_and_what_does_not_agree_is_a_part_of_why(
+    settling: Settling,
+) -> None:
+    payment = await settling.paid(10_000)
+    await settling.walk()
+    answer = await trace(settling.till, payment.payment_id)
+    (moved,) = told(answer, "the provider's balance shows it: charge")
+    assert (moved["amount"], moved["fee"], moved["item_class"]) == ("100.00 USD", "3.20 USD", "matched")
+    assert told(answer, "posted to the ledger: settled")[0]["amount"] == "100.00 USD"
+    movement_id = moved["balance_transaction_id"]
+    assert (await trace(settling.till, movement_id)).payment.payment_id == payment.payment_id
+
+    async with reading(settling.till.schemas, "payment") as connection:
+        mark = "UPDATE balance_transaction SET class = $2 WHERE id = $1"
+        await connection.execute(mark, movement_id, "amount_mismatch")
+        answer = await trace(settling.till, payment.payment_id)
+        await connection.execute(mark, movement_id, "matched")
+    assert f"the provider's balance shows otherwise: {movement_id} is amount_mismatch (100.00 USD)" in answer.why
+
+
 class Counted(dict[str, str]):
     """Statements, of which each use is counted."""
 
@@ -316,6 +338,7 @@ LOOKUPS = {
     "traced_commands": (["pi_1"], 10),
     "traced_changes": (UUID(int=1), 10),
     "traced_postings": (UUID(int=1), 10),
+    "traced_movements": (UUID(int=1), 10),
     "traced_recorded": (UUID(int=1), 10),
 }
 

@@ -6,8 +6,9 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mesh.money import Money
 from payment_svc.domain.explanation import Explanation
-from payment_svc.domain.history import Asked, History, Posted
+from payment_svc.domain.history import Asked, History, Moved, Posted
 from payment_svc.domain.inbound import EventState, StoredEvent
 from payment_svc.domain.payments import Payment
 from payment_svc.domain.trace.attempts import begun
@@ -43,6 +44,7 @@ def timeline(history: History, *, now: datetime.datetime) -> list[Step]:
         (step for event in history.events for step in _came(event)),
         begun(history, payment) if payment else [],
         changed(history, payment) if payment else [],
+        map(_moved, history.moved),
         map(_posted, history.postings),
     )
     steps = sorted((step for kind in kinds for step in kind), key=lambda step: step.time)
@@ -89,6 +91,20 @@ def _came(event: StoredEvent) -> Iterator[Step]:
     if event.update_time != event.create_time:
         decided = given(actor=event.actor, operator_reason=event.operator_reason, attempts=event.attempts)
         yield Step(event.update_time, f"the event {event.type} {_SETTLED[event.place.state]}", details | decided)
+
+
+def _moved(moved: Moved) -> Step:
+    movement = moved.movement
+    details = given(
+        balance_transaction_id=movement.id,
+        item_class=moved.item_class,
+        source_id=movement.source_id,
+        payout_id=movement.payout_id,
+        provider_time=of_time(movement.provider_time),
+        available_time=of_time(movement.available_time),
+    )
+    details |= of_amount("amount", movement.amount) | of_amount("fee", Money(movement.fee, movement.amount.currency))
+    return Step(moved.time, f"the provider's balance shows it: {movement.category}", details)
 
 
 def _posted(posted: Posted) -> Step:

@@ -200,8 +200,8 @@ class PaymentOperationsServiceServicer:
 
     def TracePayment(self, request, context):
         """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, by an id of the
-        provider (intent, charge, refund, dispute, event), or by the correlation id of a call that asked for something. What no
-        payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
+        provider (intent, charge, refund, dispute, event, balance transaction), or by the correlation id of a call that asked for
+        something. What no payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
         Refuses an id that it does not know with PAYMENT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

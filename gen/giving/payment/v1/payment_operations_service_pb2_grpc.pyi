@@ -79,8 +79,8 @@ class PaymentOperationsServiceStub:
     """
     TracePayment: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.TracePaymentRequest, _payment_operations_service_pb2.TracePaymentResponse]
     """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, by an id of the
-    provider (intent, charge, refund, dispute, event), or by the correlation id of a call that asked for something. What no
-    payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
+    provider (intent, charge, refund, dispute, event, balance transaction), or by the correlation id of a call that asked for
+    something. What no payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
     Refuses an id that it does not know with PAYMENT_NOT_FOUND.
     """
     GetAuditTrail: _grpc.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetAuditTrailRequest, _payment_operations_service_pb2.GetAuditTrailResponse]
@@ -139,8 +139,8 @@ class PaymentOperationsServiceAsyncStub(PaymentOperationsServiceStub):
     """
     TracePayment: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.TracePaymentRequest, _payment_operations_service_pb2.TracePaymentResponse]  # type: ignore[assignment]
     """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, by an id of the
-    provider (intent, charge, refund, dispute, event), or by the correlation id of a call that asked for something. What no
-    payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
+    provider (intent, charge, refund, dispute, event, balance transaction), or by the correlation id of a call that asked for
+    something. What no payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
     Refuses an id that it does not know with PAYMENT_NOT_FOUND.
     """
     GetAuditTrail: _aio.UnaryUnaryMultiCallable[_payment_operations_service_pb2.GetAuditTrailRequest, _payment_operations_service_pb2.GetAuditTrailResponse]  # type: ignore[assignment]
@@ -256,8 +256,8 @@ class PaymentOperationsServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_payment_operations_service_pb2.TracePaymentResponse, _abc.Awaitable[_payment_operations_service_pb2.TracePaymentResponse]]:
         """Everything this service knows of a payment, as a timeline: by the id of its donation or its own, by an id of the
-        provider (intent, charge, refund, dispute, event), or by the correlation id of a call that asked for something. What no
-        payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
+        provider (intent, charge, refund, dispute, event, balance transaction), or by the correlation id of a call that asked for
+        something. What no payment belongs to is told without one: the postings of a donation that a checkout charged, events about an unknown intent.
         Refuses an id that it does not know with PAYMENT_NOT_FOUND.
         """
 
