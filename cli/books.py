@@ -131,7 +131,8 @@ def _readers() -> Mapping[str, tuple[Part, Reader]]:
         "recorded in SQL": (Part.RECORDED, _donation_sql(_RECORDED)),
         "ledger, external": (Part.RECORDED, _ledger("external_clearing", sign=1)),
         "intents in SQL": (Part.PAID, _donation_sql(_INTENT)),
-        "ledger, provider": (Part.PAID, _ledger("provider_clearing", sign=1)),
+        # What the provider took, on its way to the balance or there, and what it kept for its work.
+        "ledger, provider": (Part.PAID, _ledger("provider_clearing", "provider_balance", "fees", sign=1)),
     }
 
 

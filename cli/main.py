@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cli import demo as demonstration
 from cli import migration
+from cli import reconcile as reconciliation
 from cli import status as states
 from cli import trace as traces
 from cli import up as start
@@ -114,6 +115,18 @@ def demo(
         )
     )
     raise typer.Exit(0 if agreed else 1)
+
+
+@app.command()
+def reconcile(
+    file: Annotated[Path, typer.Argument(help="Stripe's report, itemised by balance transaction: CSV.")],
+    data: Data = _DEFAULT_DATA,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of it.")] = False,
+) -> None:
+    """Hold a settlement file against the books; exits with 1 unless every row matches or was imported."""
+    console = Console(highlight=False)
+    agrees = asyncio.run(reconciliation.reconcile(folder=DataFolder(data), path=file, dry_run=dry_run, console=console))
+    raise typer.Exit(0 if agrees else 1)
 
 
 def main() -> None:

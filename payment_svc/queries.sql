@@ -17,8 +17,9 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::uuid
   AS i (id, charity_id, campaign_id, kind, payment_id, reverses, settlement_id);
 
 -- name: captured_posting
--- The posting of what a payment took.
-SELECT id FROM posting WHERE payment_id = $1 AND kind = 'captured' ORDER BY day, id LIMIT 1;
+-- The posting of what a payment took. Materialised: for the first by day the ledger would be read day by day from its beginning.
+WITH taken AS MATERIALIZED (SELECT day, id FROM posting WHERE payment_id = $1 AND kind = 'captured')
+SELECT id FROM taken ORDER BY day, id LIMIT 1;
 
 -- name: insert_entries
 -- All lines of all postings at once: a statement carries whole postings.
@@ -63,15 +64,18 @@ ORDER BY currency;
 
 -- name: entries_of_reference
 -- The entries of a donation or payment, oldest first: of the batch postings that contain a recorded donation, and of the
--- postings of a payment.
+-- postings of a payment. With OFFSET each posting is a look-up by key; a join would be planned for all days at once, and read
+-- the whole ledger.
 SELECT e.posting_id, e.account, e.campaign_id, e.currency, e.amount, e.create_time, h.kind, h.reverses
 FROM (SELECT a.posting_day AS day, a.posting_id AS id FROM applied a WHERE a.donation_id = $1
       UNION
       SELECT p.day, p.id FROM posting p
-      WHERE p.payment_id IN (SELECT id FROM payment WHERE id = $1 UNION ALL SELECT id FROM payment WHERE donation_id = $1)
+      WHERE p.payment_id = ANY (ARRAY(SELECT id FROM payment WHERE id = $1
+                                      UNION ALL SELECT id FROM payment WHERE donation_id = $1))
      ) AS linked
-JOIN posting h ON h.day = linked.day AND h.id = linked.id
-JOIN entry e ON e.day = linked.day AND e.posting_id = linked.id
+JOIN LATERAL (SELECT p.kind, p.reverses FROM posting p WHERE p.day = linked.day AND p.id = linked.id OFFSET 0) AS h ON true
+JOIN LATERAL (SELECT posting_id, line, account, campaign_id, currency, amount, create_time FROM entry
+              WHERE entry.day = linked.day AND entry.posting_id = linked.id OFFSET 0) AS e ON true
 ORDER BY e.create_time, e.posting_id, e.line;
 
 -- name: read_at_length
@@ -210,7 +214,7 @@ SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amoun
        said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
        update_time
 FROM payment
-WHERE id > $1 AND create_time <= $2 AND (manual_reason <> '' OR (NOT $4 AND next_attempt_time IS NOT NULL))
+WHERE id > $1 AND create_time <= $2 AND (next_attempt_time IS NOT NULL OR manual_reason <> '') AND (NOT $4 OR manual_reason <> '')
 ORDER BY id LIMIT $3;
 
 -- name: claim_payment
@@ -228,16 +232,15 @@ UPDATE payment SET leased_until = $2 WHERE id = $1 AND leased_until IS NOT NULL;
 UPDATE payment SET leased_until = NULL WHERE id = $1;
 
 -- name: claim_due
--- Takes payments that are due, oldest first, for one asking of the provider each. Materialised: executed again by a join, the
--- limit would count anew.
-WITH due AS MATERIALIZED (
-  SELECT id, charity_id FROM payment
+-- Takes payments that are due, oldest first, for one asking of the provider each. An array is made once and looked up by key; a
+-- join would be planned for a tenth of the table, whatever the limit is, and read all of it.
+UPDATE payment SET leased_until = $2
+WHERE id = ANY (ARRAY(
+  SELECT id FROM payment
   WHERE next_attempt_time <= $1 AND (leased_until IS NULL OR leased_until <= $1)
   ORDER BY next_attempt_time LIMIT $3 FOR UPDATE SKIP LOCKED
-)
-UPDATE payment p SET leased_until = $2
-FROM due WHERE p.id = due.id AND p.charity_id = due.charity_id
-RETURNING p.id;
+))
+RETURNING id;
 
 -- name: count_call
 -- Notes that the provider is about to be asked.

@@ -149,9 +149,10 @@ class Reconciler:
         """Learns how a payment stands at the provider, whether or not something of it is open.
 
         Reads its intent where it has taken nothing, otherwise all that went back. Waits at most `patience_s`; the asking
-        goes on without its caller.
+        goes on without its caller. While calls are paused nothing is learned.
         """
-        await asyncio.wait({self._tasks.start(self._look(payment_id))}, timeout=max(patience_s, 0))
+        if self._breaker.enter():
+            await asyncio.wait({self._tasks.start(self._look(payment_id))}, timeout=max(patience_s, 0))
 
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
@@ -196,9 +197,14 @@ class Reconciler:
         with _interrupted(payment_id):
             await self._take_over(payment_id)
             payment = await self._desk.payments.get(payment_id)
-            if payment:
-                taken = Step.REVIEW if payment.captured else Step.CHECK
-                await self._learn(payment, await self._take(taken if payment.provider_id else None, payment))
+            if payment is None or not payment.provider_id:
+                self._breaker.leave()
+                await self._desk.payments.release(payment_id)
+                return
+            step = Step.REVIEW if payment.captured else Step.CHECK
+            after = await self._learn(payment, await self._take(step, payment))
+            if self._is_due(after):
+                await self._ask_all(payment_id)
 
     async def _taken(self, payment_id: UUID) -> bool:
         """Takes the payment; False where another holder, perhaps of another process, has finished with it."""

@@ -20,7 +20,7 @@ from mesh.tasks import background
 from payment_svc import metrics
 from payment_svc.domain.inbound import NotListed
 from payment_svc.domain.settlement import Movement, MovementPage
-from payment_svc.domain.walks import OVERLAP, Checkpoint, begun_anew, walked
+from payment_svc.domain.walks import Checkpoint, begun_anew, walked
 from payment_svc.store.checkpoints import Checkpoints
 from payment_svc.store.settlement import SettlementStore
 
@@ -29,6 +29,8 @@ CHECKPOINT = "balance_transactions"
 PAGES_MAX = 10
 # A holder that died is followed after this; longer than a request to the provider may take.
 LEASE = datetime.timedelta(seconds=30)
+# How late the provider may list what it booked; by its own clock, so that no other clock matters.
+OVERLAP = datetime.timedelta(minutes=2)
 _LOOK_S = 0.25
 _log = structlog.get_logger()
 

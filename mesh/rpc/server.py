@@ -21,6 +21,7 @@ from mesh.rpc.interceptor import GuardInterceptor
 from mesh.tasks import cancel
 
 CONNECTION_AGE_MS = 30 * 60 * 1000
+STREAM_AHEAD_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ def _options(methods: Mapping[str, Method]) -> Sequence[tuple[str, Any]]:
         # A kilobyte more than any method allows: the interceptor refuses with our reason, this is the wall behind it.
         ("grpc.max_receive_message_length", largest + 1024),
         ("grpc.max_metadata_size", 8 * 1024),
+        # What a caller of a stream sends ahead of its reader is kept here. With the probe on that grows with every moment in
+        # which the reader is slow: a large upload would stand in memory.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", STREAM_AHEAD_BYTES),
         ("grpc.max_concurrent_streams", 10_000),
         # C-core drops bursts above 1,000 calls that are not accepted yet; the admission bound decides instead.
         ("grpc.server.max_pending_requests", 100_000),

@@ -232,3 +232,6 @@ GRANT INSERT ON settlement_file, settlement_line, settlement_finding, balance_tr
 -- Of a movement its figures change by the provider's own answer only, which the trigger sees to.
 GRANT UPDATE ON balance_transaction TO {service};
 GRANT INSERT (settlement_id) ON posting TO {service};
+
+-- Whoever may make a table could otherwise put this trigger on one of his own, and forge what stands on clearing.
+REVOKE EXECUTE ON FUNCTION keep_clearing() FROM PUBLIC;

@@ -21,6 +21,7 @@ import pytest
 from cli import family, runfile
 from cli.folder import DataFolder
 from cli.runfile import Run
+from cli.stripe import sandbox_of
 from tests.cli.mesh_terminal import ROOT, environment, mesh, until
 from tests.support.folders import reachable_folder
 
@@ -141,6 +142,38 @@ async def test_the_demonstration_finds_that_all_books_agree(running: tuple[Path,
     assert "100 promised and paid through the sandbox" in ended.out
     assert "all books agree" in ended.out, ended.out
     assert ended.code == 0
+
+
+@pytest.mark.requirement("REC-2")
+async def test_a_settlement_file_of_the_sandbox_is_held_against_the_books(running: tuple[Path, str], tmp_path: Path):
+    folder, _ = running
+    assert (await mesh("demo", "--data", str(folder), "--donations", "10", "--paid-percent", "100")).code == 0
+    file, spoilt = tmp_path / "settlement.csv", tmp_path / "spoilt.csv"
+    file.write_text(await settlement(folder))
+    for options, told in (["--dry-run"], "a rehearsal, nothing was taken"), ([], "matched"), ([], "taken before"):
+        ended = await mesh("reconcile", str(file), "--data", str(folder), *options)
+        assert ended.code == 0, ended.out + ended.err
+        assert told in ended.out
+    spoilt.write_text(file.read_text()[:-5])
+    ended = await mesh("reconcile", str(spoilt), "--data", str(folder))
+    assert (ended.code, len(ended.lines)) == (1, 1)
+    assert "nothing of it was taken: truncated in line" in ended.err
+    head, row, *_ = file.read_text().splitlines(keepends=True)
+    spoilt.write_text(head + row + row)
+    ended = await mesh("reconcile", str(spoilt), "--data", str(folder))
+    assert ended.code == 1
+    assert re.search(r"duplicate +│ (EUR|USD) +│ 1 ", ended.out)
+    spoilt.write_text("")
+    assert "is empty" in (await mesh("reconcile", str(spoilt), "--data", str(folder))).err
+
+
+async def settlement(folder: Path) -> str:
+    """The sandbox's report of everything."""
+    stripe = sandbox_of(DataFolder(folder), address=str(run_of(folder).address("sandbox")))
+    headers, asked = {"Authorization": f"Bearer {stripe.api_key}"}, {"start": "0", "end": "4000000000"}
+    async with aiohttp.ClientSession(stripe.sandbox_url, headers=headers) as session:
+        async with session.get("/sandbox/settlement.csv", params=asked) as answer:
+            return await answer.text()
 
 
 async def test_the_demonstration_only_records_where_nobody_shall_pay(running: tuple[Path, str]):

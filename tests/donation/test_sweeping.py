@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,11 +17,13 @@ from giving.payment.v1.payment_pb2 import Payment
 from google.protobuf.duration_pb2 import Duration
 
 import donation_svc.app
+from mesh.postgres import load_queries
 from tests.donation.conftest import Desk, promise
 from tests.donation.test_promising import events_of
 from tests.support.books import reading
 from tests.support.giving import Cause
 from tests.support.mesh import donation_settings
+from tests.support.plans import grown, plan
 from tests.support.refusals import refusal_of
 from tests.support.waiting import until
 
@@ -258,5 +261,14 @@ async def test_due_donations_are_found_by_their_index(desk: Desk) -> None:
             ("SELECT id FROM donation WHERE next_attempt_time <= now() ORDER BY next_attempt_time LIMIT 50", "donation_due"),
             ("SELECT id FROM donation WHERE next_attempt_time IS NOT NULL ORDER BY id LIMIT 50", "donation_open"),
         ):
-            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}"))
-            assert index in plan
+            found = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}"))
+            assert index in found
+
+
+@pytest.mark.requirement("INT-7")
+async def test_due_donations_are_taken_without_reading_the_others(desk: Desk, appeal: Cause) -> None:
+    await desk.give(promise(appeal.campaign_id))
+    async with reading(desk.schemas, "donation") as connection, grown(connection, "donation"):
+        found = await plan(connection, load_queries("donation_svc")["claim_due"], parameters=3)
+    assert "donation_due" in found
+    assert not re.search("Seq Scan|Nested Loop|Join", found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -164,6 +165,16 @@ async def _checks_pause(settling: Settling, payment_id: str) -> bool:
     return due > settling.till.clock.now() + PERIOD
 
 
+async def _found(settling: Settling, payment_id: str, holds: Callable[[P], bool]) -> P:
+    """The payment, once a walk has found what is true of it: an asking may take longer than a look waits for it."""
+
+    async def walked() -> P:
+        await settling.walk()
+        return await settling.till.payment(payment_id)
+
+    return await until(walked, holds=holds)
+
+
 @pytest.mark.requirement("REC-3")
 async def test_what_only_stripe_knows_is_imported(settling: Settling) -> None:
     sandbox = settling.till.sandbox
@@ -174,17 +185,15 @@ async def test_what_only_stripe_knows_is_imported(settling: Settling) -> None:
     await settling.walk()
     await until(lambda: _checks_pause(settling, created.payment.payment_id))
     await confirm(sandbox, created.client_secret, AT_ONCE)
-    await settling.walk()
-    payment = await settling.till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    payment = await _found(settling, created.payment.payment_id, lambda found: found.captured.minor_units == 10_000)
     assert await settling.movements(payment.payment_id) == [("charge", "imported")]
 
     await sandbox.ask("POST", "refunds", payment_intent=payment.provider_id, amount=2_500)
-    await settling.walk()
-    assert (await settling.till.payment(payment.payment_id)).refunded.minor_units == 2_500
+    await _found(settling, payment.payment_id, lambda found: found.refunded.minor_units == 2_500)
     dispute = await sandbox.dispute(payment_intent=payment.provider_id, amount=1_000)
-    await settling.walk()
-    assert (await settling.till.payment(payment.payment_id)).disputed.minor_units == 1_000
+    await _found(settling, payment.payment_id, lambda found: found.disputed.minor_units == 1_000)
     await sandbox.ask("POST", f"disputes/{dispute['id']}/win")
+    await _found(settling, payment.payment_id, lambda found: not found.disputed.minor_units)
     await settling.walk()
     assert await settling.movements(payment.payment_id) == [
         ("charge", "imported"), ("dispute", "imported"), ("dispute_reversal", "imported"), ("refund", "imported"),

@@ -18,6 +18,7 @@ from tests.sandbox.payments import pay_at_once
 from tests.support.refused import refused
 from tests.support.sandbox import closing
 from tests.support.settling import Settling, classes_of, lines_of, parts_of
+from tests.support.waiting import until
 
 P = payment_pb2.Payment
 Row = dict[str, str]
@@ -199,8 +200,8 @@ async def test_a_file_tells_of_what_nobody_told_us_and_it_is_imported(settling: 
     await settling.till.sandbox.ask("POST", "refunds", payment_intent=payment.provider_id, amount=2_500)
     answer = await settling.upload(text_of(await rows_about(settling, payment)))
     assert lines_of(answer) == {("matched", "USD"): (1, 9_680), ("missing_in_books", "USD"): (1, -2_500)}
-    await settling.looked()
-    assert (await settling.till.payment(payment.payment_id)).refunded.minor_units == 2_500
+    await until(lambda: settling.till.payment(payment.payment_id), holds=lambda found: found.refunded.minor_units == 2_500)
+    await settling.walk()
     assert await settling.movements(payment.payment_id) == [("charge", "matched"), ("refund", "imported")]
 
 

@@ -221,6 +221,16 @@ async def test_the_service_deletes_nothing_of_settlement(service: asyncpg.Connec
             await service.execute(statement)
 
 
+@pytest.mark.requirement("IDM-7", "REC-3")
+async def test_nobody_else_puts_the_trigger_of_clearing_on_a_table_of_his_own(service: asyncpg.Connection) -> None:
+    await service.execute("CREATE TEMPORARY TABLE forged (LIKE entry)")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="keep_clearing"):
+        await service.execute(
+            """CREATE TRIGGER forging AFTER INSERT ON forged REFERENCING NEW TABLE AS new_entry
+            FOR EACH STATEMENT EXECUTE FUNCTION keep_clearing()"""
+        )
+
+
 @pytest.mark.requirement("IDM-7", "LED-2")
 async def test_the_service_writes_no_clearing_and_changes_no_file(service: asyncpg.Connection) -> None:
     for statement in (

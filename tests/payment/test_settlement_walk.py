@@ -16,7 +16,7 @@ from mesh.money import Money
 from mesh.postgres import Database, load_queries, open_database
 from payment_svc.domain.inbound import NotListed
 from payment_svc.domain.settlement import Movement, MovementPage
-from payment_svc.settlement import CHECKPOINT, LEASE, PAGES_MAX, SettlementWalker
+from payment_svc.settlement import CHECKPOINT, LEASE, OVERLAP, PAGES_MAX, SettlementWalker
 from payment_svc.store.checkpoints import Checkpoints
 from payment_svc.store.settlement import SettlementStore
 from tests.support.schemas import make_database
@@ -24,7 +24,6 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.requirement("REC-3")
 PERIOD = datetime.timedelta(minutes=10)
-OVERLAP = datetime.timedelta(minutes=10)
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 

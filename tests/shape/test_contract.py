@@ -37,9 +37,6 @@ NOT_BUILT = {
     "DonationOperationsService": {"EraseDonor", "SetIntake", "StreamTallies"},
     "DonationService": {"ListMyDonations", "RecordDonations"},
     "NotificationService": {"CreateEndpoint", "GetReceipt", "ListEndpoints", "ResendReceipt"},
-    "PaymentOperationsService": {
-        "GetReconciliationReport", "ListReconciliationItems", "UploadSettlement",
-    },
 }  # fmt: skip
 
 

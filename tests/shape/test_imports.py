@@ -34,7 +34,7 @@ ROLES = {
 }  # fmt: skip
 EXTRAS = {
     "donation_svc": {"feed", "sweeper"},
-    "payment_svc": {"ledger", "metrics", "poller", "reconciler"},
+    "payment_svc": {"ledger", "metrics", "poller", "reconciler", "settlement"},
     "aggregator_svc": {"cache", "feed"},
 }
 GATEWAY_ROLES = {

@@ -1,4 +1,4 @@
-"""The payment service dies, as by a power cut, at each step of settling: a file counts as a whole or not at all, once."""
+"""The payment service as a process of its own: it dies at each step of settling, and reads files larger than it keeps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import grpc
@@ -46,9 +47,16 @@ class Service:
     async def died(self) -> bool:
         return await self.process.ended() == -signal.SIGKILL
 
-    async def upload(self) -> messages.UploadSettlementResponse:
+    async def upload(self, text: str | bytes = FILE, **header: Any) -> messages.UploadSettlementResponse:
         async with grpc.aio.insecure_channel(self.process.part.address) as channel:
-            return await PaymentOperationsServiceStub(channel).UploadSettlement(parts_of(FILE))
+            return await PaymentOperationsServiceStub(channel).UploadSettlement(parts_of(text, piece=1 << 19, **header))
+
+    def peak_bytes(self) -> int:
+        """The most memory that it ever held."""
+        (line,) = [
+            line for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines() if line.startswith("VmHWM")
+        ]
+        return int(line.split()[1]) * 1024
 
     async def counted(self) -> tuple[int, int, int, int]:
         """Files, movements, those that are posted, and the entries of these."""
@@ -135,3 +143,18 @@ async def test_a_walk_that_is_cut_off_is_walked_again_and_counts_once(service: S
     assert (taken > 0, rest) == (True, [0, 0])
     await service.restart()
     await service.comes_to(0, taken, taken, taken)
+
+
+@pytest.mark.requirement("REC-2", "SEC-6")
+async def test_a_file_is_read_as_it_arrives_and_never_held(service: Service) -> None:
+    """20 MB; what a process of Python needs for its first files is not counted."""
+    wide = HEADER.replace("\n", ",description\n") + "".join(
+        f"txn_{n:06},2026-01-01 12:00:00,usd,10.00,0.50,9.50,charge,ch_{n},{'x' * 2_000}\n" for n in range(10_000)
+    )
+    await service.restart()
+    await service.upload(wide[: wide.index("\n", len(wide) // 20) + 1], dry_run=True)
+    before = service.peak_bytes()
+    answer = await service.upload(wide, dry_run=True)
+    assert (answer.rows, len(wide) > 20_000_000) == (10_000, True)
+    assert service.peak_bytes() - before < len(wide) // 2
+    assert await service.counted() == (0, 0, 0, 0)
