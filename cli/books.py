@@ -22,6 +22,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from cli.places import Places
+
 READ_S_MAX = 5.0
 _INTENT, _RECORDED = Donation.ORIGIN_INTENT, Donation.ORIGIN_RECORDED
 _DONATIONS = """
@@ -82,18 +84,6 @@ class Reading:
 
     def agrees(self, expected: Expected) -> bool:
         return agrees(self.book, expected[self.part])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where the books are."""
-
-    rest_url: str
-    aggregator: str
-    payment: str
-    redis_url: str
-    donation_dsn: str
-    aggregator_dsn: str
 
 
 def agrees(book: Book | Unreadable, expected: Book) -> bool:
@@ -173,12 +163,12 @@ async def _redis(places: Places, campaign_id: str) -> Book:
 
 
 async def _aggregator_sql(places: Places, campaign_id: str) -> Book:
-    return await _sql(places.aggregator_dsn, _TOTALS, campaign_id)
+    return await _sql(places.databases["aggregator"], _TOTALS, campaign_id)
 
 
 def _donation_sql(*origins: int) -> Reader:
     async def read(places: Places, campaign_id: str) -> Book:
-        return await _sql(places.donation_dsn, _DONATIONS, campaign_id, list(origins))
+        return await _sql(places.databases["donation"], _DONATIONS, campaign_id, list(origins))
 
     return read
 

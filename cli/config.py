@@ -46,3 +46,17 @@ class MeshSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     event_shards: int = Field(8, ge=1, le=1024)
     cors_origins: list[str] = []
+
+
+class CheckSettings(BaseSettings):
+    """Where `mesh check` finds the books of a mesh that `mesh up` does not run here. DSNs of roles that only read."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    donation_database_url: Annotated[SecretStr | None, _scheme("postgresql", "postgres")] = None
+    payment_database_url: Annotated[SecretStr | None, _scheme("postgresql", "postgres")] = None
+    aggregator_database_url: Annotated[SecretStr | None, _scheme("postgresql", "postgres")] = None
+    nats_url: Annotated[SecretStr | None, _scheme("nats", "tls")] = None
+    redis_url: Annotated[SecretStr | None, _scheme("redis", "rediss")] = None
+    rest_url: Annotated[str, Field(pattern="^https?://")] | None = None
+    aggregator_target: str = ""

@@ -9,15 +9,13 @@ import aiohttp
 from rich.console import Console
 
 from cli import books, charges, gifts, promises, rest, status, verdict
-from cli.books import Part, Places, Reading, Unreadable
+from cli.books import Part, Reading, Unreadable
 from cli.config import MeshSettings
 from cli.folder import DataFolder
 from cli.gifts import Errand
-from cli.processes import SERVICES, batch_password, role_dsn
-from cli.refusal import CommandRefused
+from cli.places import Places, address_of, of_run
 from cli.runfile import Run
 from cli.sending import Sent, send
-from cli.servers.postgres import administrator_dsn
 from cli.stripe import Stripe, sandbox_of
 from cli.verdict import Found
 
@@ -33,7 +31,7 @@ async def demo(*, folder: DataFolder, settings: MeshSettings, donations: int, pa
         CommandRefused: no mesh runs here, or it did not take a donation within the bound.
     """
     run = status.running(folder)
-    places = _places(run, folder, settings)
+    places = of_run(run, folder, settings)
     stripe = _sandbox(run, folder)
     if stripe is None and paid_percent:
         console.print(_NOTHING_PAID, soft_wrap=True)
@@ -43,7 +41,7 @@ async def demo(*, folder: DataFolder, settings: MeshSettings, donations: int, pa
     if sent.promises:
         console.print(promises.summary(sent.promises), highlight=False)
     errand = Errand(charity_id=charity_id, campaign_id=campaign_id)
-    await send(errand, sent, places, stripe, target=_address(run, "donation"), console=console)
+    await send(errand, sent, places, stripe, target=address_of(run, "donation"), console=console)
     found = await _caught_up(places, stripe, campaign_id, sent)
     verdict.show(console, sent.expected(), found)
     return found.agrees(sent.expected())
@@ -58,41 +56,9 @@ def _plan(campaign_id: str, *, count: int, paid_percent: int) -> Sent:
     )
 
 
-def _address(run: Run, name: str) -> str:
-    address = run.address(name)
-    if address is None:
-        raise CommandRefused(f"{name} does not run: see `mesh status`")
-    return address
-
-
 def _sandbox(run: Run, folder: DataFolder) -> Stripe | None:
     address = run.address("sandbox")
     return sandbox_of(folder, address=address) if address else None
-
-
-def _places(run: Run, folder: DataFolder, settings: MeshSettings) -> Places:
-    admin_dsn = settings.database_url.get_secret_value() if settings.database_url else ""
-    admin_dsn = admin_dsn or administrator_dsn(folder, address=_embedded(run, "postgres", variable="DATABASE_URL"))
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else ""
-    dsns = {
-        service.name: role_dsn(admin_dsn, role=f"{service.schema}_batch", password=batch_password(folder, service))
-        for service in SERVICES
-    }
-    return Places(
-        rest_url=f"http://{_address(run, 'gateway')}",
-        aggregator=_address(run, "aggregator"),
-        payment=_address(run, "payment"),
-        redis_url=redis_url or f"redis://{_embedded(run, 'valkey', variable='REDIS_URL')}/0",
-        donation_dsn=dsns["donation"],
-        aggregator_dsn=dsns["aggregator"],
-    )
-
-
-def _embedded(run: Run, name: str, *, variable: str) -> str:
-    address = run.address(name)
-    if address is None:
-        raise CommandRefused(f"the mesh uses a {name} of yours: set {variable} here as for `mesh up`")
-    return address
 
 
 async def _open_campaign(rest_url: str, *, token: str) -> tuple[str, str]:
@@ -137,7 +103,7 @@ async def _read(places: Places, stripe: Stripe | None, campaign_id: str, sent: S
     if stripe is None:
         return Found(readings, ())
     charged = await books.readable(charges.read_charges(stripe.sandbox_url, key=stripe.api_key, campaign_id=campaign_id))
-    stored = await books.readable(charges.read_promised(places.donation_dsn, campaign_id=campaign_id))
+    stored = await books.readable(charges.read_promised(places.databases["donation"], campaign_id=campaign_id))
     book = charged if isinstance(charged, Unreadable) else charges.book(charged)
     readings["sandbox's book"] = Reading(Part.PAID, book)
     if isinstance(charged, Unreadable) or isinstance(stored, Unreadable):

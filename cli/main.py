@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
+from cli import check as invariants
+from cli import checklist, migration
 from cli import demo as demonstration
-from cli import migration
 from cli import reconcile as reconciliation
 from cli import status as states
 from cli import trace as traces
 from cli import up as start
-from cli.config import MeshSettings
+from cli.config import CheckSettings, MeshSettings
 from cli.folder import DataFolder
 from cli.refusal import CommandRefused
 from mesh.config import load
@@ -118,6 +119,33 @@ def demo(
 
 
 @app.command()
+def check(
+    data: Data = _DEFAULT_DATA,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option(min=0, max=3600, help="Seconds that the mesh may take to become quiet, so that P13 can tell."),
+    ] = None,
+    only: Annotated[str, typer.Option(help="Only these, such as P8,P12.")] = "",
+) -> None:
+    """Evaluate the money invariants of a mesh from outside, reading only.
+
+    Exits with 0 where all hold, 1 where one is violated, 2 where one could not be checked.
+    """
+    try:
+        chosen = invariants.chosen(only)
+        places = invariants.find(DataFolder(data), load(MeshSettings), load(CheckSettings))
+    except CommandRefused as refusal:
+        _fail(str(refusal), code=invariants.EXIT_UNREAD)
+    lines = invariants.check(places, wait_s=wait, only=chosen)
+    if not as_json:
+        raise typer.Exit(asyncio.run(checklist.show(Console(), lines)))
+    document, code = asyncio.run(checklist.document(lines))
+    print(document)  # noqa: T201 - for machines
+    raise typer.Exit(code)
+
+
+@app.command()
 def reconcile(
     file: Annotated[Path, typer.Argument(help="Stripe's report, itemised by balance transaction: CSV.")],
     data: Data = _DEFAULT_DATA,
@@ -143,9 +171,9 @@ def main() -> None:
         raise SystemExit(130) from None
 
 
-def _fail(line: str) -> None:
+def _fail(line: str, *, code: int = 1) -> NoReturn:
     print(f"mesh: {line}", file=sys.stderr)  # noqa: T201 - what the person at the terminal reads
-    raise SystemExit(1) from None
+    raise SystemExit(code) from None
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli import books, gifts, promises, rest
-from cli.books import Expected, Part, Places
+from cli.books import Expected, Part
 from cli.browsers import Browsers, Checkout
 from cli.gifts import Errand, Gift
+from cli.places import Places
 from cli.promises import Promise
 from cli.stripe import Stripe
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.config import MeshSettings
+from cli.invariants.catalogue import INVARIANTS
 from tests.cli.mesh_terminal import ROOT
 from tests.cli.test_up import run_of, shell, started
 from tests.support.folders import reachable_folder
@@ -84,6 +85,7 @@ async def test_the_python_example_works_as_printed(folder: Path) -> None:
 async def test_the_demonstration_agrees(folder: Path) -> None:
     out = await shell(here(blocks("sh")[4], folder))
     assert "all books agree" in out
+    assert out.count("\n✓ P") == len(INVARIANTS)
 
 
 def test_the_ports_of_the_readme_are_the_defaults() -> None:

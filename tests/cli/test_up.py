@@ -20,6 +20,7 @@ import pytest
 
 from cli import family, runfile
 from cli.folder import DataFolder
+from cli.invariants.catalogue import INVARIANTS
 from cli.runfile import Run
 from cli.stripe import sandbox_of
 from tests.cli.mesh_terminal import ROOT, environment, mesh, until
@@ -238,7 +239,7 @@ async def published(folder: Path, service: str) -> float:
     return sum(map(float, re.findall(pattern, await metrics(folder, service), re.MULTILINE)))
 
 
-@pytest.mark.requirement("EVT-6", "IDM-1", "PAY-3")
+@pytest.mark.requirement("EVT-6", "IDM-1", "PAY-3", "RES-2")
 async def test_the_books_agree_when_servers_and_services_are_killed_under_the_demonstration(running: tuple[Path, str]):
     folder, _ = running
     demonstration = asyncio.create_task(mesh("demo", "--data", str(folder), "--donations", "1500"))
@@ -247,6 +248,10 @@ async def test_the_books_agree_when_servers_and_services_are_killed_under_the_de
     ended = await demonstration
     assert "all books agree" in ended.out, ended.out
     assert ended.code == 0
+    checked = await mesh("check", "--wait", "30", "--json", "--data", str(folder))
+    said = json.loads(checked.out)["invariants"]
+    assert {entry["number"]: entry for entry in said if entry["verdict"] != "holds"} == {}
+    assert (checked.code, len(said)) == (0, len(INVARIANTS))
 
 
 async def killed_and_back(folder: Path, name: str) -> None:
