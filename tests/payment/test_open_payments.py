@@ -42,6 +42,13 @@ async def listed(operations: Any, payment_id: str, *, manual: bool = False) -> A
             return None
 
 
+async def queue_of(operations: Any, payment_id: str) -> list[tuple[datetime.datetime, str]]:
+    """When the payment came into the manual queue, and when it left it, as its trace tells."""
+    answer = await operations.TracePayment(messages.TracePaymentRequest(reference=payment_id))
+    steps = [(step.time.ToDatetime(datetime.UTC), step.what.rpartition("; ")[2]) for step in answer.steps]
+    return [(time, what) for time, what in steps if "operator has to look" in what]
+
+
 def asking(payment_id: str, **more: Any) -> messages.AskProviderRequest:
     return messages.AskProviderRequest(**{"request_id": fresh_key(), "payment_id": payment_id, "reason": "a look"} | more)
 
@@ -57,7 +64,7 @@ async def test_an_open_payment_says_what_it_waits_for_and_an_ended_one_is_not_li
     assert await listed(operations, payment_id) is None
 
 
-@pytest.mark.requirement("PAY-11", "REC-1")
+@pytest.mark.requirement("PAY-11", "REC-1", "OPS-3")
 async def test_what_stays_unproven_waits_for_an_operator_and_ends_when_he_asks(till: Till, operations: Any) -> None:
     created = await till.create(order())
     await confirm(till.sandbox, created.client_secret)
@@ -72,6 +79,9 @@ async def test_what_stays_unproven_waits_for_an_operator_and_ends_when_he_asks(t
     till.clock.advance(datetime.timedelta(hours=25))
     item = await until(lambda: listed(operations, paid.payment_id, manual=True))
     assert item.reason == "refund: unproven for a day"
+    left = await queue_of(operations, paid.payment_id)
+    assert [what for _, what in left] == ["an operator has to look: refund: unproven for a day"]
+    assert left[0][0] >= till.clock.now() - datetime.timedelta(hours=1)
     # Nothing happens without his word, and nothing by a rehearsal.
     await operations.AskProvider(asking(paid.payment_id, dry_run=True))
     assert (await till.payment(paid.payment_id)).refunded.minor_units == 0
@@ -82,6 +92,7 @@ async def test_what_stays_unproven_waits_for_an_operator_and_ends_when_he_asks(t
 
     assert (answer.refunded.minor_units, answer.refunding.minor_units, answer.manual_reason) == (1000, 0, "")
     assert (await operations.AskProvider(request)).payment.refunded.minor_units == 1000
+    assert [what for _, what in await queue_of(operations, paid.payment_id)][1:] == ["no operator has to look any more"]
     assert await listed(operations, paid.payment_id, manual=True) is None
     assert (await till.sandbox.book())[paid.provider_id]["refunded"] == 1000
 
