@@ -28,7 +28,7 @@ SIDES: Mapping[PostingKind, tuple[Account, Account]] = {
     PostingKind.DISPUTE_LOST: (Account.REFUNDS, Account.DISPUTES_HELD),
     PostingKind.DISPUTE_REGAINED: (Account.DISPUTES_HELD, Account.REFUNDS),
 }
-# A figure of a payment → (the posting of its growth, the posting of its fall). Held before lost, regained before returned.
+# A figure of a payment → (the posting of its growth, the posting of its fall).
 FIGURES: Mapping[str, tuple[PostingKind, PostingKind | None]] = {
     "captured": (PostingKind.CAPTURED, None),
     "refunded": (PostingKind.REFUNDED, PostingKind.REFUND_RETURNED),

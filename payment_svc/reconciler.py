@@ -99,10 +99,11 @@ class Breaker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Learned:
-    """What an asking brought: facts, and when to ask again if that was not all."""
+    """What an asking brought: facts, when to ask again if that was not all, and what cannot be true of the payment."""
 
     facts: Sequence[Fact]
     ask_at: datetime.datetime
+    contradiction: str = ""
 
 
 class Reconciler:
@@ -284,11 +285,16 @@ class Reconciler:
         attempt_id = await self._begin(payment, call)
         answer = await self._provider.cancel_intent(payment.provider_id, attempt_id=attempt_id, again=call.calls)
         crashpoints.reach("payment.cancel_called")
-        if isinstance(answer, Refused):
-            # It ended otherwise in the meantime, and the provider says how.
-            facts = (answer.intent,) if answer.intent else ()
-            return _Learned(facts, ask_again_at(call, now=self._desk.clock.now()))
-        return self._learned(answer, call)
+        return self._not_called_off(call, answer) if isinstance(answer, Refused) else self._learned(answer, call)
+
+    def _not_called_off(self, call: Attempt, answer: Refused) -> _Learned:
+        """The intent ended otherwise in the meantime, or waits for a bank, and the provider shows it; or we ask wrongly."""
+        now = self._desk.clock.now()
+        if answer.intent:
+            return _Learned((answer.intent,), retry_at(refusals=call.calls + 1, now=now))
+        number = call.refusals + 1
+        refused = CallRefused(_demand_id(call), number, answer.code, again=True, time=now)
+        return _Learned((refused,), retry_at(refusals=number, now=now))
 
     async def _capture(self, payment: Payment) -> _Learned:
         call = _demand(open_call(payment, AttemptKind.CAPTURE_INTENT))
@@ -332,7 +338,7 @@ class Reconciler:
     def _not_done(self, call: Attempt) -> CallRefused:
         """A look-up proved that nothing came of a call: it is made again, under a key of its own."""
         now = self._desk.clock.now()
-        return CallRefused(_demand_id(call), call.refusals + 1, "provider_error", again=True, time=now)
+        return CallRefused(_demand_id(call), call.refusals + 1, "provider_error", again=True, time=now, calls=call.calls)
 
     def _refused(self, call: Attempt, answer: Refused) -> _Learned:
         now = self._desk.clock.now()
@@ -362,7 +368,7 @@ class Reconciler:
             after = await self._desk.database.run(lambda connection: self._store(connection, payment, learned))
         except Contradiction as contradiction:
             _log.error("the provider contradicts our books", payment_id=str(payment.id), reason=str(contradiction))
-            nothing = _Learned((), self._desk.clock.now() + CONTRADICTED_AGAIN)
+            nothing = _Learned((), self._desk.clock.now() + CONTRADICTED_AGAIN, str(contradiction))
             after = await self._desk.database.run(lambda connection: self._store(connection, payment, nothing))
         crashpoints.reach("payment.learned")
         self._desk.wake()
@@ -377,7 +383,14 @@ class Reconciler:
             # Somebody wished for something while we asked; it does not wait for what we have planned.
             ask_at = min(ask_at, locked.next_attempt_time)
         return await self._desk.changes.apply(
-            connection, locked, learned.facts, actor=ACTOR, correlation_id="", ask_at=ask_at, holder=True
+            connection,
+            locked,
+            learned.facts,
+            actor=ACTOR,
+            correlation_id="",
+            ask_at=ask_at,
+            holder=True,
+            contradiction=learned.contradiction,
         )
 
 

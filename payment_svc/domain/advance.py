@@ -140,6 +140,9 @@ def _call_refused(payment: Payment, fact: CallRefused) -> Payment:
     def refused(attempt: Attempt) -> Attempt:
         if attempt.id != fact.attempt_id or not attempt.open or attempt.refusals >= fact.number:
             return attempt
+        if fact.calls not in (None, attempt.calls):
+            # It was made once more while it was looked up: what was not there then may be now.
+            return attempt
         outcome = Outcome.PENDING if fact.again else Outcome.REFUSED
         return replace(
             attempt,
@@ -163,8 +166,7 @@ def _ended(attempts: tuple[Attempt, ...], kind: AttemptKind, outcome: Outcome, *
 
 def _unwanted(payment: Payment, _: Unwanted) -> Payment:
     """What is being taken is no longer called off."""
-    being_taken = any(call.open for call in payment.calls(AttemptKind.CAPTURE_INTENT))
-    return payment if being_taken else replace(payment, unwanted=True)
+    return payment if payment.being_taken else replace(payment, unwanted=True)
 
 
 def _capture_asked(payment: Payment, fact: CaptureAsked) -> Payment:
@@ -193,7 +195,8 @@ def _with_consequences(payment: Payment) -> Payment:
     """Too many declines end the intent; an intent that is to end gets a call of its own; a closed payment needs none."""
     if payment.closed:
         return replace(payment, attempts=_closed(payment))
-    unwanted = payment.unwanted or len(payment.declines()) >= DECLINES_MAX
+    # A decline that is told late does not call off what is being taken.
+    unwanted = payment.unwanted or (len(payment.declines()) >= DECLINES_MAX and not payment.being_taken)
     if not unwanted or payment.calls(AttemptKind.CANCEL_INTENT):
         return replace(payment, unwanted=unwanted)
     cancel = Attempt(None, AttemptKind.CANCEL_INTENT, Outcome.PENDING)

@@ -109,4 +109,5 @@ def _stuck(call: Attempt, *, now: datetime.datetime) -> str:
         return f"{name}: unproven for a day"
     if call.refusals and call.refusals >= of_call(call.code).tries_max:
         return f"{name}: refused {call.refusals} times: {call.code}"
-    return ""
+    # Such as where the provider turns us away each time, which is no refusal.
+    return f"{name}: open for a day" if call.create_time and now - call.create_time >= DAY else ""

@@ -95,13 +95,17 @@ class CallUnproven:
 
 @dataclass(frozen=True, slots=True)
 class CallRefused:
-    """The provider refused a call of ours for the `number`-th time, at `time`; `again`: it may be asked again."""
+    """The provider refused a call of ours for the `number`-th time, at `time`; `again`: it may be asked again.
+
+    `calls`: where a look-up proved that nothing came of the call, how often it had been made by then.
+    """
 
     attempt_id: UUID
     number: int
     code: str
     again: bool
     time: datetime.datetime
+    calls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

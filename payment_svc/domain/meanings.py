@@ -9,7 +9,6 @@ _REPORTED = "reported; whoever holds the card is not told"
 _FRAUD = "the provider takes it for fraud"
 _DEBIT = "a bank debit that did not go through"
 _LIMIT = "the card's limit for a time or an amount is reached"
-_BUSY = "another call works on the same object"
 _NO_ANSWER = "no answer, a broken one, or a failure of the provider's"
 _OUR_KEY = "our account or key is not what it should be"
 _NOTHING_LEFT = "nothing is left to give back"
@@ -51,8 +50,6 @@ OF_PAYMENTS: Mapping[str, str] = {
 OF_CALLS: Mapping[str, str] = {
     "balance_insufficient": "the balance at the provider does not cover a refund yet",
     "insufficient_funds": "the balance at the provider does not cover a refund yet",
-    "lock_timeout": _BUSY,
-    "idempotency_key_in_use": _BUSY,
     "answer_lost": _NO_ANSWER,
     "api_error": _NO_ANSWER,
     "resource_missing": "the provider does not have what we name",
@@ -65,7 +62,7 @@ OF_CALLS: Mapping[str, str] = {
     "charge_not_refundable": _NOTHING_LEFT,
     "charge_expired_for_capture": "what was held is held no longer",
     "payment_intent_unexpected_state": "the intent ended otherwise",
-    "provider_error": "a look-up proved that nothing had come of a call whose answer was lost",
+    "provider_error": "ours: a look-up proved that nothing had come of a call whose answer was lost",
 }
 
 

@@ -249,6 +249,11 @@ class Payment:
         return max(gone - self.captured, 0) if self.captured else 0
 
     @property
+    def being_taken(self) -> bool:
+        """Whether somebody has asked for what is held, and that is not decided."""
+        return any(call.open for call in self.calls(AttemptKind.CAPTURE_INTENT))
+
+    @property
     def unmatched(self) -> bool:
         """Whether the charge speaks of refunds or disputes other than those that we know."""
         if self.returns_said is None or not self.captured:

@@ -40,8 +40,8 @@ _OURS = Reason(Cure.OPERATOR, 1)
 OF_CALLS: Mapping[str, Reason] = {
     "balance_insufficient": _LATER,
     "insufficient_funds": _LATER,
-    "lock_timeout": _LATER,
-    "idempotency_key_in_use": _LATER,
+    # Ours: a look-up proved that nothing came of a call whose answer was lost.
+    "provider_error": _LATER,
     "answer_lost": _UNPROVEN,
     "api_error": _UNPROVEN,
     "resource_missing": _OURS,
@@ -54,7 +54,6 @@ OF_CALLS: Mapping[str, Reason] = {
     "charge_not_refundable": _ENDED,
     "charge_expired_for_capture": _ENDED,
     "payment_intent_unexpected_state": _ENDED,
-    "provider_error": _ENDED,
 }
 
 

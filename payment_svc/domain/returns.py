@@ -71,7 +71,8 @@ def _merged(known: Attempt | None, fact: RefundSeen) -> Attempt:
 
 def dispute_seen(payment: Payment, fact: DisputeSeen) -> Payment:
     """The dispute as it is known now."""
-    if fact.amount.currency != payment.amount.currency or not 0 < fact.amount.minor_units <= payment.amount.minor_units:
+    # A bank may take more than was charged: what goes beyond is `Payment.excess`.
+    if fact.amount.currency != payment.amount.currency or fact.amount.minor_units <= 0:
         raise Contradiction("a dispute's amount or currency is not of this payment")
     seen = Dispute(fact.dispute_id, fact.amount.minor_units, fact.state, fact.withdrawals, fact.reinstatements, fact.reason)
     others = tuple(dispute for dispute in payment.disputes if dispute.provider_id != fact.dispute_id)

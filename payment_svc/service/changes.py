@@ -88,11 +88,13 @@ class Changes:
         correlation_id: str,
         ask_at: datetime.datetime | None = None,
         holder: bool = False,
+        contradiction: str = "",
     ) -> Payment:
         """The payment after the facts, stored, posted and announced.
 
         `ask_at`: when the provider is asked next if it must. `holder`: the caller holds the payment for asking, and lets go
-        of it unless something is due at once.
+        of it unless something is due at once. `contradiction`: what the provider says that cannot be true; an operator has to
+        look.
 
         Raises:
             Contradiction: a fact cannot be true of this payment; nothing was written.
@@ -101,6 +103,8 @@ class Changes:
         now = self._clock.now()
         advanced = reduce(advance, facts, payment)
         planned = self._planned(payment, advanced, ask_at=ask_at)
+        if contradiction:
+            planned = replace(planned, manual_reason=f"the provider contradicts our books: {contradiction}")
         release = holder and (planned.next_attempt_time is None or planned.next_attempt_time > now)
         if advanced == payment:
             await self._payments.schedule(connection, planned, actor=actor, release=release, now=now)

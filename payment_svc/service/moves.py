@@ -16,7 +16,7 @@ from mesh.fence import Fence, make_fence
 from mesh.postgres import Connection
 from payment_svc import convert
 from payment_svc.domain.facts import CaptureAsked, Fact, RefundAsked, Unwanted
-from payment_svc.domain.payments import LEGAL, Attempt, AttemptKind, Command, Outcome, Payment
+from payment_svc.domain.payments import LEGAL, Attempt, Command, Outcome, Payment
 from payment_svc.refusals import PaymentNotFound, PaymentStateConflict, ProviderRefused, RefundExceedsRemaining
 from payment_svc.service.changes import Desk
 from payment_svc.service.waiting import Waits
@@ -77,12 +77,18 @@ class Moves:
     async def _wished(self, request: Request, command: Command) -> tuple[Payment, Attempt, bool]:
         payment, replayed = await self._recorded(request, command)
         key = _fence(request, command).key
-        if _call_of(payment, key).open:
+        if self._may_be_made(payment, _call_of(payment, key)):
             payment = await self._waits.asked(payment)
         call = _call_of(payment, key)
         if call.outcome is Outcome.REFUSED and not call.object_id:
             raise ProviderRefused("the provider refused it", payment_id=payment.id, provider_code=call.code)
         return payment, call, replayed
+
+    def _may_be_made(self, payment: Payment, call: Attempt) -> bool:
+        """Whether there is something to ask for; what was refused keeps to its times, however often its caller repeats."""
+        now = self._desk.clock.now()
+        due = payment.next_attempt_time is None or payment.next_attempt_time <= now
+        return call.open and (due or not call.refusals)
 
     async def _recorded(self, request: Request, command: Command) -> tuple[Payment, bool]:
         known = await self._desk.payments.get(UUID(request.payment_id))
@@ -158,8 +164,8 @@ def _amount(
 
 
 def _demand_legal(payment: Payment, command: Command) -> None:
-    being_taken = any(call.open for call in payment.calls(AttemptKind.CAPTURE_INTENT))
-    if not LEGAL[payment.state, command] or being_taken:
+    called_off = command is Command.CAPTURE and payment.unwanted
+    if not LEGAL[payment.state, command] or payment.being_taken or called_off:
         raise PaymentStateConflict("not in this state", payment_id=payment.id, state=payment.state.name)
 
 

@@ -13,9 +13,10 @@ from giving.payment.v1 import payment_pb2
 from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperationsServiceStub
 from giving.payment.v1.payment_service_pb2 import RefundPaymentRequest
 
+from tests.support.books import reading
 from tests.support.mesh import fresh_key
 from tests.support.refused import refused
-from tests.support.till import Till, confirm, order
+from tests.support.till import Till, abandoning, confirm, order
 from tests.support.waiting import until
 
 P = payment_pb2.Payment
@@ -95,6 +96,72 @@ async def test_what_stays_unproven_waits_for_an_operator_and_ends_when_he_asks(t
     assert [what for _, what in await queue_of(operations, paid.payment_id)][1:] == ["no operator has to look any more"]
     assert await listed(operations, paid.payment_id, manual=True) is None
     assert (await till.sandbox.book())[paid.provider_id]["refunded"] == 1000
+
+
+@pytest.mark.requirement("PAY-11")
+async def test_an_intent_that_cannot_be_called_off_waits_for_an_operator_and_is_asked_about_more_and_more_rarely(
+    till: Till, operations: Any
+) -> None:
+    created = await till.create(request := order())
+    payment_id = created.payment.payment_id
+    # As if the key were of another account now.
+    await changed(till, payment_id, f"provider_id = 'pi_of_nobody_{request.donation_id.replace('-', '')}'")
+    assert await refused(till.payments.AbandonPayment(abandoning(request))) == "DEPENDENCY_UNAVAILABLE"
+    item = await until(lambda: listed(operations, payment_id, manual=True))
+    assert item.reason == "cancel_intent: refused 1 times: resource_missing"
+    for wait_s in (30, 120, 600):
+        wait = datetime.timedelta(seconds=wait_s)
+        await until(lambda: waiting_s(till, payment_id), holds=lambda found, wait_s=wait_s: found == wait_s)
+        till.clock.advance(wait)
+
+
+@pytest.mark.requirement("PAY-11")
+async def test_what_contradicts_our_books_waits_for_an_operator(till: Till, operations: Any) -> None:
+    created = await till.create(order())
+    payment_id = created.payment.payment_id
+    await changed(till, payment_id, "amount = amount + 1")
+    await operations.AskProvider(asking(payment_id))
+    item = await until(lambda: listed(operations, payment_id, manual=True))
+    words = "the intent's amount or currency is not the payment's"
+    assert item.reason == f"the provider contradicts our books: {words}"
+
+
+@pytest.mark.requirement("PAY-11")
+async def test_a_refused_refund_is_made_again_at_its_time_however_often_its_caller_repeats(till: Till) -> None:
+    created = await till.create(order())
+    await confirm(till.sandbox, created.client_secret)
+    paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    await till.sandbox.fault("error_429", call="refunds.create", times=None)
+    request = RefundPaymentRequest(request_id=fresh_key(), payment_id=paid.payment_id)
+    asked = await till.payments.RefundPayment(request)
+    # As if it had been refused for a balance that does not cover it, and is made again in an hour.
+    in_an_hour = (till.clock.now() + datetime.timedelta(hours=1)).isoformat()
+    await till.postpone_everything()
+    await changed(till, paid.payment_id, f"next_attempt_time = '{in_an_hour}'")
+    await changed(till, paid.payment_id, "refusals = 4, code = 'balance_insufficient'", of="attempt WHERE kind = 5 AND")
+    await till.sandbox.clear()
+    before = len(await till.requests("/v1/refunds"))
+
+    repeated = [await till.payments.RefundPayment(request) for _ in range(3)]
+
+    assert {again.refund.outcome for again in repeated} == {payment_pb2.Attempt.OUTCOME_PENDING}
+    assert len(await till.requests("/v1/refunds")) == before
+    till.clock.advance(datetime.timedelta(hours=1))
+    assert (await till.reaches(paid.payment_id, P.STATE_REFUNDED)).attempts[-1].attempt_id == asked.refund.attempt_id
+
+
+async def changed(till: Till, payment_id: str, values: str, *, of: str = "payment WHERE") -> None:
+    """Changes a row by hand; `of`: the table, and which of the payment's rows."""
+    table, _, which = of.partition(" WHERE")
+    column = "id" if table == "payment" else "payment_id"
+    async with reading(till.schemas, "payment") as connection:
+        await connection.execute(f"UPDATE {table} SET {values} WHERE {which} {column} = '{payment_id}'")
+
+
+async def waiting_s(till: Till, payment_id: str) -> float:
+    """In how many seconds the provider is asked about the payment."""
+    due = (await till.payment(payment_id)).next_attempt_time.ToDatetime(tzinfo=datetime.UTC)
+    return (due - till.clock.now()).total_seconds()
 
 
 async def test_nobody_is_asked_about_an_unknown_payment_or_under_a_used_key(till: Till, operations: Any) -> None:

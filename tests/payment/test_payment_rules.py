@@ -313,6 +313,16 @@ def test_the_third_decline_asks_for_the_end_of_the_intent() -> None:
     assert [call.outcome for call in ended.calls(AttemptKind.CANCEL_INTENT)] == [Outcome.SUCCEEDED]
 
 
+@pytest.mark.requirement("PAY-7")
+def test_a_third_decline_that_is_told_late_does_not_call_off_what_is_being_taken() -> None:
+    declined = [charge(f"ch_{second}", Outcome.REFUSED, second) for second in (2, 3, 4)]
+    held = (intent(S.REQUIRES_CAPTURE, 8), charge("ch_9", Outcome.SUCCEEDED, 8, captured=0))
+    taking = after(READY, *declined[:2], *held, CaptureAsked(UUID(int=1), 2500), start=payment(manual_capture=True))
+    told_late = after(declined[2], start=taking)
+    assert not told_late.unwanted
+    assert next_step(told_late, now=NOW) is Step.CAPTURE
+
+
 @pytest.mark.requirement("INT-7")
 def test_a_success_that_races_the_end_of_an_intent_wins() -> None:
     unwanted = after(READY, Unwanted())

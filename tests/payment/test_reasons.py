@@ -15,9 +15,9 @@ from payment_svc.domain.asking import DAY, manual_reason, retry_at
 from payment_svc.domain.facts import CallRefused, CallUnproven, RefundAsked
 from payment_svc.domain.meanings import OF_CALLS as CALLS_TOLD
 from payment_svc.domain.meanings import OF_PAYMENTS
-from payment_svc.domain.payments import AttemptKind, Payment
+from payment_svc.domain.payments import AttemptKind, DisputeState, Payment, PaymentState
 from payment_svc.domain.reasons import OF_CALLS, Cure, of_call
-from tests.support.payment_facts import NOW, PAID, after, refund
+from tests.support.payment_facts import NOW, PAID, after, dispute, refund
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "failures.md"
 CALL = UUID(int=7)
@@ -56,6 +56,37 @@ def test_what_is_unproven_for_a_day_is_in_the_manual_queue() -> None:
     payment = after(CallUnproven(AttemptKind.REFUND, NOW, attempt_id=CALL), start=asked_for())
     assert manual_reason(payment, now=NOW + DAY - datetime.timedelta(seconds=1)) == ""
     assert manual_reason(payment, now=NOW + DAY) == "refund: unproven for a day"
+
+
+@pytest.mark.requirement("PAY-11", "REC-1")
+def test_what_was_proven_not_to_be_made_is_made_again_and_is_no_business_of_an_operator() -> None:
+    unproven = after(CallUnproven(AttemptKind.REFUND, NOW, saved=True, attempt_id=CALL), start=asked_for())
+    again = after(CallRefused(CALL, 1, "provider_error", again=True, time=NOW), start=unproven)
+    assert manual_reason(again, now=NOW) == ""
+
+
+@pytest.mark.requirement("PAY-4", "PAY-5")
+def test_a_look_up_proves_nothing_about_a_call_that_was_made_meanwhile() -> None:
+    unproven = after(CallUnproven(AttemptKind.REFUND, NOW, saved=True, attempt_id=CALL), start=asked_for())
+    looked_up = CallRefused(CALL, 1, "provider_error", again=True, time=NOW, calls=0)
+    *others, call = unproven.attempts
+    meanwhile = replace(unproven, attempts=(*others, replace(call, calls=1)))
+    assert after(looked_up, start=meanwhile) == meanwhile
+    assert after(looked_up, start=unproven).attempts[-1].refusals == 1
+
+
+@pytest.mark.requirement("PAY-11")
+def test_a_call_that_the_provider_turns_away_for_a_day_is_in_the_manual_queue() -> None:
+    payment = asked_for()
+    assert manual_reason(payment, now=NOW + DAY - datetime.timedelta(seconds=1)) == ""
+    assert manual_reason(payment, now=NOW + DAY) == "refund: open for a day"
+
+
+@pytest.mark.requirement("PAY-6", "PAY-11")
+def test_a_bank_that_takes_more_than_was_charged_takes_all_and_is_for_an_operator() -> None:
+    payment = after(*PAID, dispute("dp_1", 2600, DisputeState.OPEN, 1))
+    assert (payment.state, payment.disputed, payment.excess) == (PaymentState.DISPUTED, 2500, 100)
+    assert manual_reason(payment, now=NOW) == "more went back than was taken"
 
 
 @pytest.mark.requirement("PAY-11")

@@ -180,6 +180,21 @@ async def test_a_refund_that_stripe_never_had_is_made_under_another_key_once_tha
     assert set(ours[:-1]) == {f"giving-{asked.refund.attempt_id}"}
 
 
+@pytest.mark.requirement("PAY-4", "PAY-5")
+async def test_nobody_else_asks_while_one_asking_takes_its_next_step(till: Till) -> None:
+    payment = await paid(till)
+    await till.sandbox.fault("error_500", call="refunds.create", times=1)
+    asked = await till.payments.RefundPayment(refunding(payment, 4_000))
+    await till.sandbox.webhook_fault("withhold", types=["refund.created", "charge.refunded"], times=20)
+    await till.sandbox.fault("slow", call="refunds.create", times=1, seconds=1.5)
+    till.clock.advance(datetime.timedelta(minutes=11))
+    # The look-up is the first step, the call under its next key the second.
+    await come(till, payment.payment_id, captured=10_000, refunded=4_000)
+    async with reading(till.schemas, "payment") as books:
+        counted = "SELECT calls FROM attempt WHERE id = $1::text::uuid"
+        assert await books.fetchval(counted, asked.refund.attempt_id) == 2
+
+
 @pytest.mark.requirement("PAY-11")
 async def test_what_stripe_refuses_for_good_is_told_and_holds_nothing(till: Till) -> None:
     payment = await paid(till)
@@ -270,6 +285,17 @@ async def test_what_is_held_is_let_go(till: Till) -> None:
     assert (await till.payments.CancelPayment(request)).payment.state == P.STATE_CANCELED
     assert await refused(till.payments.CapturePayment(capturing(held))) == "PAYMENT_STATE_CONFLICT"
     assert (await till.sandbox.book())[held.provider_id]["captured"] == 0
+
+
+@pytest.mark.requirement("PAY-7")
+async def test_what_is_being_called_off_is_not_taken(till: Till) -> None:
+    held = await authorised(till)
+    await till.sandbox.fault("error_429", call="payment_intents.cancel", times=None)
+    await till.payments.CancelPayment(canceling(held))
+    assert await refused(till.payments.CapturePayment(capturing(held))) == "PAYMENT_STATE_CONFLICT"
+    await till.sandbox.clear()
+    till.clock.advance(datetime.timedelta(seconds=5))
+    await till.reaches(held.payment_id, P.STATE_CANCELED)
 
 
 @pytest.mark.requirement("PAY-7")

@@ -22,9 +22,9 @@ async def running_stripe_mock() -> AsyncIterator[str]:
     """Its address, while it answers."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        STRIPE_MOCK, "-http-addr", f"127.0.0.1:{port}", stdout=asyncio.subprocess.DEVNULL
-    )
+    # Left to itself it takes one port for TLS too, always the same: two at once would not start.
+    addresses = ["-http-addr", f"127.0.0.1:{port}", "-https-addr", "127.0.0.1:"]
+    process = await asyncio.create_subprocess_exec(STRIPE_MOCK, *addresses, stdout=asyncio.subprocess.DEVNULL)
     try:
         await until(lambda: _listens(port))
         yield f"http://127.0.0.1:{port}"
