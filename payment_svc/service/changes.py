@@ -93,8 +93,8 @@ class Changes:
         """The payment after the facts, stored, posted and announced.
 
         `ask_at`: when the provider is asked next if it must. `holder`: the caller holds the payment for asking, and lets go
-        of it unless something is due at once. `contradiction`: what the provider says that cannot be true; an operator has to
-        look.
+        of it unless something is due at once. `contradiction`: what the provider says that cannot be true; an operator has
+        to look.
 
         Raises:
             Contradiction: a fact cannot be true of this payment; nothing was written.

@@ -338,19 +338,13 @@ async def test_however_late_a_repeat_comes_stripe_is_asked_nothing(till: Till, a
     request = refunding(payment, 4_000)
     first = await till.payments.RefundPayment(request)
     till.clock.advance(age)
-    before = await calls_about(till, payment)
+    before = await till.calls_about(payment)
 
     again = await till.payments.RefundPayment(request)
 
     assert again.refund == first.refund
     assert (await till.create(promise)).payment.payment_id == payment.payment_id
-    assert await calls_about(till, payment) == before
-
-
-async def calls_about(till: Till, payment: P) -> int:
-    """How often Stripe was asked for the intent, or for one of the donation."""
-    told = [str(request) for request in await till.sandbox.requests()]
-    return sum(payment.provider_id in request or payment.donation_id in request for request in told)
+    assert await till.calls_about(payment) == before
 
 
 @pytest.mark.requirement("PAY-5", "IDM-3")

@@ -81,6 +81,12 @@ class Till:
         """What reached the sandbox under a path."""
         return [request for request in await self.sandbox.requests() if request["path"] == path]
 
+    async def calls_about(self, payment: payment_pb2.Payment, *, path: str = "") -> int:
+        """How often Stripe was asked, under a path or under any, for an intent of the payment's donation or for its own."""
+        asked = await (self.requests(path) if path else self.sandbox.requests())
+        known = [name for name in (payment.provider_id, payment.donation_id) if name]
+        return sum(any(name in str(request) for name in known) for request in asked)
+
 
 @asynccontextmanager
 async def running_till(
