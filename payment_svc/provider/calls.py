@@ -24,7 +24,7 @@ from payment_svc.domain.payments import Attempt, Payment
 from payment_svc.domain.settlement import MovementPage
 from payment_svc.provider.breaker import CallsPaused, CircuitBreaker, GuardedClient
 from payment_svc.provider.movements import movement_from
-from payment_svc.provider.shapes import dispute_seen, intent_seen, is_release, named, refund_seen
+from payment_svc.provider.shapes import dispute_seen, intent_seen, named, refund_seen
 
 # Waits before repetitions under the same idempotency key. They are ours and not the SDK's, which remembers the last failure
 # only: a lost answer followed by a refused connection is unproven, not unreached.
@@ -108,7 +108,7 @@ class Stripe:
             return Seen(
                 ReturnsListed(
                     second,
-                    tuple([refund_seen(shown, second=second) for shown in given_back if not is_release(shown)]),
+                    tuple([refund_seen(shown, second=second) for shown in given_back]),
                     tuple([dispute_seen(shown.to_dict(), second=second) async for shown in disputes.auto_paging_iter()]),
                 )
             )
