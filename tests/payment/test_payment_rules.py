@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mesh.money import Money
 from payment_svc.domain.advance import DECLINES_MAX, advance
-from payment_svc.domain.asking import CHECKED_AT, Step, absent_for_sure, ask_again_at, due_time, next_step
+from payment_svc.domain.asking import CHECKED_AT, DAY, Step, absent_for_sure, ask_again_at, due_time, next_step
 from payment_svc.domain.facts import (
     CallRefused,
     CallUnproven,
@@ -96,6 +96,8 @@ FACTS: dict[str, Fact] = {
     "dispute lost": LOST,
     "refund asked": RefundAsked(UUID(int=2), 500, "a wish"),
     "capture asked": CaptureAsked(UUID(int=3), 2500),
+    # As Stripe shows a bank debit under way: captured, and nothing has come.
+    "debit under way": charge("ch_7", Outcome.PENDING, 6, captured=2500),
 }
 P = PaymentState
 CREATED, UNKNOWN, ACTION, PROCESSING, AUTHORIZED, FAILED, CANCELED, SUCCEEDED = (
@@ -126,8 +128,8 @@ def row(*, moved: tuple[PaymentState, ...], paid: PaymentState, rest: tuple[Paym
 SEEN = (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED)
 # state → state after each of FACTS. Before there is money nothing can go back: such facts wait in the payment for it.
 TABLE: dict[PaymentState, dict[str, PaymentState]] = {
-    CREATED: row(moved=(*SEEN, CREATED, CANCELED), paid=SUCCEEDED, rest=(FAILED, UNKNOWN, *(CREATED,) * 11)),
-    UNKNOWN: row(moved=(*SEEN, UNKNOWN, CANCELED), paid=SUCCEEDED, rest=(FAILED, *(UNKNOWN,) * 12)),
+    CREATED: row(moved=(*SEEN, CREATED, CANCELED), paid=SUCCEEDED, rest=(FAILED, UNKNOWN, *(CREATED,) * 12)),
+    UNKNOWN: row(moved=(*SEEN, UNKNOWN, CANCELED), paid=SUCCEEDED, rest=(FAILED, *(UNKNOWN,) * 13)),
     ACTION: row(moved=(*SEEN, ACTION, CANCELED), paid=SUCCEEDED, rest=ACTION),
     PROCESSING: row(moved=(PROCESSING, *SEEN[1:], PROCESSING, CANCELED), paid=SUCCEEDED, rest=PROCESSING),
     AUTHORIZED: row(moved=(AUTHORIZED, *SEEN[1:], AUTHORIZED, CANCELED), paid=SUCCEEDED, rest=AUTHORIZED),
@@ -138,7 +140,7 @@ TABLE: dict[PaymentState, dict[str, PaymentState]] = {
         paid=SUCCEEDED,
         rest=(
             *(SUCCEEDED,) * 4,
-            *(PARTLY, SUCCEEDED, REFUNDED, SUCCEEDED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, SUCCEEDED, SUCCEEDED),
+            *(PARTLY, SUCCEEDED, REFUNDED, SUCCEEDED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, *(SUCCEEDED,) * 3),
         ),
     ),
     PARTLY: row(
@@ -146,29 +148,29 @@ TABLE: dict[PaymentState, dict[str, PaymentState]] = {
         paid=PARTLY,
         rest=(
             *(PARTLY,) * 4,
-            *(PARTLY, SUCCEEDED, REFUNDED, PARTLY, DISPUTED, PARTLY, DISPUTE_LOST, PARTLY, PARTLY),
+            *(PARTLY, SUCCEEDED, REFUNDED, PARTLY, DISPUTED, PARTLY, DISPUTE_LOST, *(PARTLY,) * 3),
         ),
     ),
-    REFUNDED: row(moved=(REFUNDED,) * 7, paid=REFUNDED, rest=(*(REFUNDED,) * 5, PARTLY, *(REFUNDED,) * 7)),
+    REFUNDED: row(moved=(REFUNDED,) * 7, paid=REFUNDED, rest=(*(REFUNDED,) * 5, PARTLY, *(REFUNDED,) * 8)),
     DISPUTED: row(
         moved=(DISPUTED,) * 7,
         paid=DISPUTED,
         rest=(
             *(DISPUTED,) * 4,
-            *(DISPUTED, DISPUTED, REFUNDED, DISPUTED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, DISPUTED, DISPUTED),
+            *(DISPUTED, DISPUTED, REFUNDED, DISPUTED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, *(DISPUTED,) * 3),
         ),
     ),
     DISPUTE_WON: row(
         moved=(DISPUTE_WON,) * 7,
         paid=DISPUTE_WON,
-        rest=(*(DISPUTE_WON,) * 4, PARTLY, DISPUTE_WON, REFUNDED, *(DISPUTE_WON,) * 6),
+        rest=(*(DISPUTE_WON,) * 4, PARTLY, DISPUTE_WON, REFUNDED, *(DISPUTE_WON,) * 7),
     ),
     DISPUTE_LOST: row(
         moved=(DISPUTE_LOST,) * 7,
         paid=DISPUTE_LOST,
         rest=(
             *(DISPUTE_LOST,) * 6,
-            *(REFUNDED, DISPUTE_LOST, DISPUTE_LOST, DISPUTE_WON, DISPUTE_LOST, DISPUTE_LOST, DISPUTE_LOST),
+            *(REFUNDED, DISPUTE_LOST, DISPUTE_LOST, DISPUTE_WON, *(DISPUTE_LOST,) * 4),
         ),
     ),
 }
@@ -378,11 +380,14 @@ def test_an_unproven_call_is_asked_about_at_the_published_ages_and_then_every_da
 
 
 @pytest.mark.requirement("HKI-5", "INT-7")
-def test_a_donors_silence_is_looked_into_at_growing_ages_and_then_left_to_the_expiry() -> None:
+def test_a_donors_silence_is_looked_into_at_growing_ages_and_then_every_day_until_it_has_ended() -> None:
     waiting = after(READY)
     looked = [due_time(waiting, now=NOW)]
-    while looked[-1]:
+    while len(looked) < len(CHECKED_AT) + 2:
         looked.append(due_time(waiting, now=looked[-1]))
-    assert looked == [*(NOW + age for age in CHECKED_AT), None]
+    last = NOW + CHECKED_AT[-1]
+    assert looked == [*(NOW + age for age in CHECKED_AT), last + DAY, last + 2 * DAY]
+    soon = NOW + datetime.timedelta(seconds=30)
+    assert due_time(waiting, now=NOW, ask_at=soon) == soon
     assert due_time(after(*PAID), now=NOW) is None
     assert due_time(after(READY, Unwanted()), now=NOW) == NOW

@@ -35,7 +35,7 @@ class ForgetfulStripe:
         self._keys: dict[UUID, IntentSeen] = {}
         self.made: Counter[UUID] = Counter()
 
-    async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
+    async def create_intent(self, payment: Payment, *, attempt_id: UUID, again: int = 0) -> Answer:
         if attempt_id not in self._keys:
             self.made[payment.id] += 1
             progress = Progress(1, IntentStatus.REQUIRES_PAYMENT_METHOD)
