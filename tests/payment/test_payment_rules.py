@@ -33,7 +33,9 @@ from payment_svc.domain.payments import (
     DisputeState,
     IntentStatus,
     Outcome,
+    Payment,
     PaymentState,
+    ReturnsSaid,
 )
 from tests.support.payment_facts import (
     DECLINED,
@@ -391,3 +393,58 @@ def test_a_donors_silence_is_looked_into_at_growing_ages_and_then_every_day_unti
     assert due_time(waiting, now=NOW, ask_at=soon) == soon
     assert due_time(after(*PAID), now=NOW) is None
     assert due_time(after(READY, Unwanted()), now=NOW) == NOW
+
+
+@pytest.mark.requirement("PAY-5")
+def test_two_refunds_that_name_one_call_are_two_refunds() -> None:
+    asked = _with_ids(after(*PAID, RefundAsked(UUID(int=2), 1000, "a wish")))
+    call = str(asked.attempts[-1].id)
+    both = after(refund("re_1", 1000, attempt_id=call), refund("re_2", 1000, attempt_id=call), start=asked)
+    assert both.refunded == 2000
+
+
+@pytest.mark.requirement("PAY-5")
+def test_a_refund_of_ours_with_another_amount_contradicts() -> None:
+    asked = _with_ids(after(*PAID, RefundAsked(UUID(int=2), 1000, "a wish")))
+    with pytest.raises(Contradiction):
+        advance(asked, refund("re_1", 900, attempt_id=str(asked.attempts[-1].id)))
+
+
+@pytest.mark.requirement("PAY-3", "PAY-11")
+def test_a_refusal_that_is_told_twice_ends_no_later_doubt() -> None:
+    asked = _with_ids(after(*PAID, RefundAsked(UUID(int=2), 1000, "a wish")))
+    call = asked.attempts[-1].id
+    assert call is not None
+    refused = CallRefused(call, 1, "balance_insufficient", again=True, time=NOW)
+    doubted = after(refused, CallUnproven(AttemptKind.REFUND, NOW, attempt_id=call), start=asked)
+    assert advance(doubted, refused) == doubted
+    assert doubted.attempts[-1].outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.requirement("PAY-6")
+def test_what_a_declined_charge_says_of_refunds_is_not_of_the_charge_that_was_paid() -> None:
+    declined = charge("ch_6", Outcome.REFUSED, 6, said=ReturnsSaid(99, 2500, True))
+    assert not advance(after(*PAID), declined).unmatched
+
+
+@pytest.mark.requirement("PAY-6")
+def test_a_refund_that_the_provider_told_of_and_does_not_list_contradicts() -> None:
+    told = after(*PAID, PART)
+    with pytest.raises(Contradiction):
+        advance(told, ReturnsListed(PART.second + 1, (), ()))
+    # It may have been made after the list was read.
+    assert advance(told, ReturnsListed(PART.second, (), ())).refunded == PART.amount.minor_units
+
+
+@pytest.mark.requirement("PAY-2")
+def test_a_bank_debit_counts_when_it_has_succeeded_and_never_when_it_fails() -> None:
+    under_way = after(FACTS["processing"], FACTS["debit under way"])
+    assert (under_way.state, under_way.captured) == (PROCESSING, 0)
+    assert after(charge("ch_7", Outcome.REFUSED, 6, captured=2500), FACTS["declined"], start=under_way).state is FAILED
+    assert after(charge("ch_7", Outcome.SUCCEEDED, 6), start=under_way).captured == 2500
+
+
+def _with_ids(payment: Payment) -> Payment:
+    """As it is when its attempts were stored."""
+    stored = [replace(attempt, id=attempt.id or UUID(int=900 + place)) for place, attempt in enumerate(payment.attempts)]
+    return replace(payment, attempts=tuple(stored))
