@@ -85,7 +85,8 @@ class Payments:
             )
         if known is None and not self._breaker.enter():
             raise ProviderUnavailable(
-                "the payment provider does not answer; repeat with the same key", retry_after_s=self._breaker.retry_after_s()
+                "calls to the payment provider are paused; repeat with the same key",
+                retry_after_s=self._breaker.retry_after_s(),
             )
 
     def _awaits_secret(self, payment: Payment) -> bool:
