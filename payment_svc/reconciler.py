@@ -146,14 +146,16 @@ class Reconciler:
         if task:
             await asyncio.wait({task})
 
-    async def look(self, payment_id: UUID, *, patience_s: float) -> None:
-        """Learns how a payment stands at the provider, whether or not something of it is open.
+    async def look(self, payment_id: UUID, *, patience_s: float) -> bool:
+        """Learns how a payment stands at the provider, whether or not something of it is open; False: calls are paused.
 
         Reads its intent where it has taken nothing, otherwise all that went back. Waits at most `patience_s`; the asking
         goes on without its caller. While calls are paused nothing is learned.
         """
-        if self._breaker.enter():
-            await asyncio.wait({self._tasks.start(self._look(payment_id))}, timeout=max(patience_s, 0))
+        if not self._breaker.enter():
+            return False
+        await asyncio.wait({self._tasks.start(self._look(payment_id))}, timeout=max(patience_s, 0))
+        return True
 
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""

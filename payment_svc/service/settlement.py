@@ -35,8 +35,8 @@ _log = structlog.get_logger()
 class Asking(Protocol):
     """Asks the provider."""
 
-    async def look(self, payment_id: UUID, *, patience_s: float) -> None:
-        """Learns how a payment stands at the provider, whether or not something of it is open."""
+    async def look(self, payment_id: UUID, *, patience_s: float) -> bool:
+        """Learns how a payment stands at the provider, whether or not something of it is open; False: calls are paused."""
         ...
 
 
@@ -80,7 +80,7 @@ class Settlement:
         await self._store.overrule(connection, said, now=now)
         if told.posted:
             corrected = Item(said, told.item_class, Origin.API, told.ours, posted=True, looks=told.looks)
-            await self._post(connection, [(told, looked_at(corrected, ours, now=now))])
+            await self._post(connection, [(told, looked_at(corrected, ours, now=now, asked=False))])
 
     async def settle(self) -> bool:
         """Looks once at movements that are due, and posts what is to be posted; whether there were any.
@@ -88,19 +88,28 @@ class Settlement:
         The provider is asked first about payments whose books lack what its balance shows.
         """
         now = self._desk.clock.now()
-        await self._ask(await self._store.missing_in_books(now=now, limit=LOOKS_MAX))
-        return await self._desk.database.run(self._look)
+        asked = await self._ask(await self._store.missing_in_books(now=now, limit=LOOKS_MAX))
+        return await self._desk.database.run(lambda connection: self._look(connection, asked))
 
-    async def _ask(self, payments: Sequence[UUID]) -> None:
+    async def _ask(self, payments: Sequence[UUID]) -> set[UUID]:
+        """Those of some payments that the provider could be asked about; while calls are paused it is none."""
+        asked: set[UUID] = set()
         for begin in range(0, len(payments), _ASKED_AT_ONCE):
-            asked = payments[begin : begin + _ASKED_AT_ONCE]
-            await asyncio.gather(*(self._asking.look(payment_id, patience_s=_PATIENCE_S) for payment_id in asked))
+            some = payments[begin : begin + _ASKED_AT_ONCE]
+            looks = await asyncio.gather(*(self._asking.look(payment_id, patience_s=_PATIENCE_S) for payment_id in some))
+            asked.update(payment_id for payment_id, looked in zip(some, looks, strict=True) if looked)
+        return asked
 
-    async def _look(self, connection: Connection) -> bool:
+    async def _look(self, connection: Connection, asked: Collection[UUID]) -> bool:
         now = self._desk.clock.now()
         due = await self._store.lock_due(connection, now=now, limit=LOOKS_MAX)
         ours = await self._store.ours(connection, [item.movement for item in due])
-        await self._post(connection, [(item, looked_at(item, ours.get(item.movement.id), now=now)) for item in due])
+        looks = []
+        for item in due:
+            known = ours.get(item.movement.id)
+            was_asked = known is not None and known.payment_id in asked
+            looks.append((item, looked_at(item, known, now=now, asked=was_asked)))
+        await self._post(connection, looks)
         return bool(due)
 
     async def _post(self, connection: Connection, looks: Sequence[tuple[Item, Item]]) -> None:

@@ -27,8 +27,8 @@ class Asking(Protocol):
         """Asks what has to be asked about a payment; waits at most `patience_s`."""
         ...
 
-    async def look(self, payment_id: UUID, *, patience_s: float) -> None:
-        """Learns how a payment stands at the provider, whether or not something of it is open."""
+    async def look(self, payment_id: UUID, *, patience_s: float) -> bool:
+        """Learns how a payment stands at the provider, whether or not something of it is open; False: calls are paused."""
         ...
 
 
