@@ -10,7 +10,7 @@ from uuid import UUID
 from mesh.money import Money
 from payment_svc.domain.ledger import NOBODY, Account, Batch, DonationChange, Line, Posting, PostingKind
 from payment_svc.domain.payments import Payment
-from payment_svc.domain.settlement import AGREEING, Item
+from payment_svc.domain.settlement import AGREEING, Item, owner
 
 BIGINT_MAX = 2**63 - 1
 BIGINT_MIN = -(2**63)
@@ -111,7 +111,7 @@ def settlement_posting(posting_id: UUID, before: Item, after: Item) -> Posting |
     lines = tuple(Line(account, Money(sums[account, code], code)) for account, code in sorted(sums) if sums[account, code])
     if not lines:
         return None
-    ours = after.ours or before.ours
+    ours = owner(before, after)
     return Posting(
         posting_id,
         ours.charity_id if ours else NOBODY,

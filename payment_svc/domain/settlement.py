@@ -169,6 +169,11 @@ def looked_at(item: Item, ours: Ours | None, *, now: datetime.datetime, asked: b
     return replace(after, looks=item.looks + 1, next_look_time=again)
 
 
+def owner(before: Item, after: Item) -> Ours | None:
+    """Whose posting a look makes. What was posted for a payment is taken back there; what was only taken for one's never was."""
+    return after.ours or (before.ours if before.posted else None)
+
+
 def differing(known: Movement, said: Movement) -> ItemClass | None:
     """In what two sayings about the same movement differ; None where they agree."""
     if known.amount != said.amount:

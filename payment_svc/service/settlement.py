@@ -18,7 +18,7 @@ from mesh.errors import Refusal
 from mesh.ids import new_id
 from mesh.postgres import Connection
 from payment_svc.domain.ledger import NOBODY, Posting
-from payment_svc.domain.settlement import Item, ItemClass, Movement, Origin, Ours, classed, differing, looked_at
+from payment_svc.domain.settlement import Item, ItemClass, Movement, Origin, Ours, classed, differing, looked_at, owner
 from payment_svc.ledger import settlement_posting
 from payment_svc.service.changes import SOURCE, Desk, PostingBook
 from payment_svc.store.settlement import SettlementStore
@@ -141,5 +141,5 @@ class Settlement:
 
 
 def _posting(before: Item, after: Item) -> Posting | None:
-    ours = after.ours or before.ours
+    ours = owner(before, after)
     return settlement_posting(new_id(tenant_id=ours.charity_id if ours else NOBODY), before, after)

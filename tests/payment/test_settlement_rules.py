@@ -156,6 +156,14 @@ def test_what_belongs_to_no_payment_goes_where_its_category_says(category: str) 
 
 
 @pytest.mark.requirement("LED-2")
+def test_of_a_category_that_nobody_knows_nothing_is_a_payments_though_its_source_is() -> None:
+    item = Item(moved(category="tax"), ItemClass.UNKNOWN_SOURCE, Origin.API, ours())
+    posting = posted(item, looked_at(item, ours(), now=NOW))
+    assert posting
+    assert (posting.kind, posting.payment_id, posting.campaign_id) == (PostingKind.PROVIDER_ADJUSTMENT, None, None)
+
+
+@pytest.mark.requirement("LED-2")
 def test_what_leaves_nothing_and_costs_nothing_is_not_posted() -> None:
     item = Item(moved(0, fee=0), ItemClass.MATCHED, Origin.API)
     assert posted(item, looked_at(item, ours(0), now=NOW)) is None
