@@ -129,7 +129,7 @@ LOOK_AGAIN: Mapping[ItemClass, tuple[datetime.timedelta, ...]] = {
     ItemClass.AMOUNT_MISMATCH: _LATER,
     ItemClass.UNKNOWN_SOURCE: _LATER,
 }
-# While the provider may not be asked.
+# While the provider does not answer, or may not be asked.
 ASK_AGAIN = datetime.timedelta(seconds=30)
 
 
@@ -154,7 +154,7 @@ class Item:
 def looked_at(item: Item, ours: Ours | None, *, now: datetime.datetime, asked: bool = True) -> Item:
     """The item after a look into our books; what agrees only now was missing there before.
 
-    `asked`: what our books lack could be asked for; a look without that does not count.
+    `asked`: the provider has answered about what our books lack; a look without that does not count.
     """
     ours = ours if item.movement.category in OF_PAYMENTS else None
     found = classed(item.movement, ours)
@@ -170,7 +170,7 @@ def looked_at(item: Item, ours: Ours | None, *, now: datetime.datetime, asked: b
 
 
 def owner(before: Item, after: Item) -> Ours | None:
-    """Whose posting a look makes. What was posted for a payment is taken back there; what was only taken for one's never was."""
+    """Whose posting a look makes: what was posted for a payment before is taken back there."""
     return after.ours or (before.ours if before.posted else None)
 
 

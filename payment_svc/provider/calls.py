@@ -43,8 +43,11 @@ class Stripe:
         self._movements = client.v1.balance_transactions
         self._events = client.v1.events
 
-    async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
-        """Makes the intent, unconfirmed. A repeat with the same attempt gives the same intent, within a day."""
+    async def create_intent(self, payment: Payment, *, attempt_id: UUID, again: int = 0) -> Answer:
+        """Makes the intent, unconfirmed. A repeat with the same attempt gives the same intent, within a day.
+
+        `again` counts refusals, after each of which it is another call.
+        """
         params: Any = {
             "amount": payment.amount.minor_units,
             "currency": payment.amount.currency.lower(),
@@ -57,7 +60,7 @@ class Stripe:
                 "charity_id": str(payment.charity_id),
             },
         }
-        options: Any = {"idempotency_key": _key(attempt_id)}
+        options: Any = {"idempotency_key": _key(attempt_id, again=again)}
         return await _asked(lambda: self._intents.create_async(params, options), intent_seen)
 
     async def cancel_intent(self, provider_id: str, *, attempt_id: UUID, again: int = 0) -> Answer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -35,8 +36,8 @@ _log = structlog.get_logger()
 class Asking(Protocol):
     """Asks the provider."""
 
-    async def look(self, payment_id: UUID, *, patience_s: float) -> bool:
-        """Learns how a payment stands at the provider, whether or not something of it is open; False: calls are paused."""
+    async def ask(self, payment_id: UUID, *, patience_s: float) -> None:
+        """Asks what has to be asked about a payment; waits at most `patience_s`."""
         ...
 
 
@@ -88,27 +89,39 @@ class Settlement:
         The provider is asked first about payments whose books lack what its balance shows.
         """
         now = self._desk.clock.now()
-        asked = await self._ask(await self._store.missing_in_books(now=now, limit=LOOKS_MAX))
-        return await self._desk.database.run(lambda connection: self._look(connection, asked))
+        answered = await self._ask(await self._store.missing_in_books(now=now, limit=LOOKS_MAX))
+        return await self._desk.database.run(lambda connection: self._look(connection, answered))
 
     async def _ask(self, payments: Sequence[UUID]) -> set[UUID]:
-        """Those of some payments that the provider could be asked about; while calls are paused it is none."""
-        asked: set[UUID] = set()
+        """Those of some payments that the provider has answered about; while calls are paused it is none."""
+        answered: set[UUID] = set()
         for begin in range(0, len(payments), _ASKED_AT_ONCE):
-            some = payments[begin : begin + _ASKED_AT_ONCE]
-            looks = await asyncio.gather(*(self._asking.look(payment_id, patience_s=_PATIENCE_S) for payment_id in some))
-            asked.update(payment_id for payment_id, looked in zip(some, looks, strict=True) if looked)
-        return asked
+            asked = payments[begin : begin + _ASKED_AT_ONCE]
+            await self._desk.database.run(partial(self._demand, payments=asked))
+            await asyncio.gather(*(self._asking.ask(payment_id, patience_s=_PATIENCE_S) for payment_id in asked))
+            answered.update([payment_id for payment_id in asked if await self._is_answered(payment_id)])
+        return answered
 
-    async def _look(self, connection: Connection, asked: Collection[UUID]) -> bool:
+    async def _demand(self, connection: Connection, payments: Sequence[UUID]) -> None:
+        for payment_id in sorted(payments):
+            if payment := await self._desk.payments.lock(connection, payment_id):
+                await self._desk.changes.demand_look(connection, payment, actor=SOURCE)
+
+    async def _is_answered(self, payment_id: UUID) -> bool:
+        payment = await self._desk.payments.get(payment_id)
+        if payment is None or payment.look_demanded:
+            return False
+        return payment.next_attempt_time is None or payment.next_attempt_time > self._desk.clock.now()
+
+    async def _look(self, connection: Connection, answered: Collection[UUID]) -> bool:
         now = self._desk.clock.now()
         due = await self._store.lock_due(connection, now=now, limit=LOOKS_MAX)
         ours = await self._store.ours(connection, [item.movement for item in due])
         looks = []
         for item in due:
             known = ours.get(item.movement.id)
-            was_asked = known is not None and known.payment_id in asked
-            looks.append((item, looked_at(item, known, now=now, asked=was_asked)))
+            asked = known is not None and known.payment_id in answered
+            looks.append((item, looked_at(item, known, now=now, asked=asked)))
         await self._post(connection, looks)
         return bool(due)
 
