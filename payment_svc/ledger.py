@@ -105,6 +105,8 @@ def payment_posting(
 
 def settlement_posting(posting_id: UUID, before: Item, after: Item) -> Posting | None:
     """What a look at a movement is posted as: all of it, or what differs from what was posted before; None: nothing."""
+    if not after.posted:
+        return None
     sums = _settled(after)
     if before.posted:
         sums.subtract(_settled(before))

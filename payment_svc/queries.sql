@@ -613,10 +613,10 @@ SET class = i.class, payment_id = i.payment_id, charity_id = i.charity_id, campa
     posting_id = CASE WHEN b.posted THEN b.posting_id ELSE i.posting_id END,
     posting_day = CASE WHEN b.posted THEN b.posting_day WHEN i.posting_id IS NOT NULL
                        THEN (now() AT TIME ZONE 'utc')::date END,
-    posted = true, update_time = $11
+    posted = i.posted, update_time = $12
 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::integer[],
-            $9::timestamptz[], $10::uuid[])
-  AS i (id, class, payment_id, charity_id, campaign_id, our_currency, our_amount, looks, next_look_time, posting_id)
+            $9::timestamptz[], $10::boolean[], $11::uuid[])
+  AS i (id, class, payment_id, charity_id, campaign_id, our_currency, our_amount, looks, next_look_time, posted, posting_id)
 WHERE b.id = i.id;
 
 -- name: hasten_movements
@@ -793,8 +793,10 @@ WHERE (i.since, i.name) < ($2, $3)
 ORDER BY i.since DESC, i.name DESC LIMIT $5;
 
 -- name: movements_of_day
--- A day's movements by class and currency.
-SELECT class, currency, count(*) AS count, sum(net)::bigint AS net, count(*) FILTER (WHERE NOT posted) AS unposted
+-- A day's movements by class and currency. `moved`: without what a file alone says about nobody, which moved nothing.
+SELECT class, currency, count(*) AS count, sum(net)::bigint AS net,
+       coalesce(sum(net) FILTER (WHERE posted OR payment_id IS NOT NULL OR origin = 'api'), 0)::bigint AS moved,
+       count(*) FILTER (WHERE NOT posted AND (payment_id IS NOT NULL OR origin = 'api')) AS unposted
 FROM balance_transaction WHERE day = $1 GROUP BY class, currency ORDER BY class, currency;
 
 -- name: findings_of_day

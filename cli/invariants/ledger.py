@@ -9,6 +9,7 @@ from cli.invariants import batches, pairs, stripe
 from cli.invariants.invariant import Findings
 from cli.invariants.rows import CHANGING, collect, collect_days, collect_pages, demand_guards, forbid
 from cli.invariants.view import BYTEWISE, Reading, View
+from mesh.money import Money
 
 _TABLES = ("posting", "entry", "applied")
 
@@ -68,5 +69,5 @@ async def _beside_stripe(view: View, posted: Mapping[str, int]) -> str:
     if (rest := Counter(balance)) == Counter(posted):
         return "what is posted to provider_balance is Stripe's balance"
     rest.subtract(posted)
-    left = ", ".join(f"{total} {currency}" for currency, total in sorted(rest.items()) if total)
-    return f"Stripe's balance moved by {left} since it was taken last"
+    left = ", ".join(str(Money(total, currency)) for currency, total in sorted(rest.items()) if total)
+    return f"of Stripe's balance {left} is not posted; its movements are taken every ten minutes"

@@ -154,6 +154,8 @@ class Item:
 def looked_at(item: Item, ours: Ours | None, *, now: datetime.datetime, asked: bool = True) -> Item:
     """The item after a look into our books; what agrees only now was missing there before.
 
+    What belongs to nobody of ours is posted on the provider's own word only: a file may say anything.
+
     `asked`: the provider has answered about what our books lack; a look without that does not count.
     """
     ours = ours if item.movement.category in OF_PAYMENTS else None
@@ -161,11 +163,15 @@ def looked_at(item: Item, ours: Ours | None, *, now: datetime.datetime, asked: b
     late = item.item_class not in (ItemClass.MATCHED, ItemClass.AMOUNT_MISMATCH)
     if found is ItemClass.MATCHED and late:
         found = ItemClass.IMPORTED
-    after = replace(item, item_class=found, ours=ours, posted=True)
+    posted = item.posted or ours is not None or item.origin is Origin.API
+    after = replace(item, item_class=found, ours=ours, posted=posted)
     if found is ItemClass.MISSING_IN_BOOKS and not asked:
         return replace(after, next_look_time=now + ASK_AGAIN)
     waits = LOOK_AGAIN.get(found, ())
     again = now + waits[item.looks] if item.looks < len(waits) else None
+    if again is None and not posted:
+        # The provider may list it late; it costs one look a day.
+        again = now + _DAY
     return replace(after, looks=item.looks + 1, next_look_time=again)
 
 

@@ -73,7 +73,7 @@ class Settlement:
 
     async def _overrule(self, connection: Connection, told: Item, said: Movement, ours: Ours | None) -> None:
         difference = differing(told.movement, said)
-        if difference is None and told.item_class is not ItemClass.UNKNOWN_SOURCE:
+        if difference is None and told.posted and told.item_class is not ItemClass.UNKNOWN_SOURCE:
             return
         now = self._desk.clock.now()
         if difference:

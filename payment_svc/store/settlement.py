@@ -109,6 +109,7 @@ class SettlementStore:
                 *ours_row(item.ours),
                 item.looks,
                 item.next_look_time,
+                item.posted,
                 posting_id,
             )
             for item, posting_id in items

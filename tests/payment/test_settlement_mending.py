@@ -62,7 +62,7 @@ async def test_what_an_operator_mends_is_listed_no_longer(settling: Settling) ->
     assert (await settling.operator.AskProvider(request)).payment.refunded.minor_units == 2_500
     await settling.looked()
     assert (await stands(settling, movement))[0] == "imported"
-    assert not [item for item in await settling.items() if item.movement_id == movement]
+    assert not [item for item in await settling.items() if item.balance_transaction_id == movement]
 
 
 @pytest.mark.requirement("REC-3")
@@ -100,8 +100,8 @@ async def test_what_was_nobodys_is_a_payments_once_its_intent_is_known(settling:
             )
         movement = await upload_about(settling, intent_id, "charge")
         assert (await stands(settling, movement))[0] == "unknown_source"
-        assert (await settling.account("adjustments"))["SGD"] == -10_000
-        await settling.rows.execute(_LISTED_FOR_GOOD, movement)
+        # A file alone is not believed what it says about nobody.
+        assert "SGD" not in await settling.account("adjustments")
         await sandbox.ask("POST", "webhooks/release")
         await settling.till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
         await settling.looked()

@@ -193,8 +193,25 @@ def test_however_often_it_is_looked_at_what_is_posted_is_what_is_true_in_the_end
         item = after
     at_once = posted(replace(item, posted=False), item)
     assert sums(*postings) == sums(at_once)
-    assert sums(*postings)["provider_balance", item.movement.amount.currency] == item.movement.net.minor_units
+    # A file alone is not believed what it says about nobody.
+    believed = item.movement.net.minor_units if item.posted else 0
+    assert sums(*postings)["provider_balance", item.movement.amount.currency] == believed
     for posting in filter(None, postings):
         for currency in {line.amount.currency for line in posting.lines}:
             assert sum(line.amount.minor_units for line in posting.lines if line.amount.currency == currency) == 0
         assert all(line.amount.minor_units for line in posting.lines)
+
+
+@pytest.mark.requirement("REC-2", "LED-2")
+@pytest.mark.parametrize(
+    ("origin", "known", "is_posted"), [(Origin.FILE, None, False), (Origin.API, None, True), (Origin.FILE, ours(97), True)]
+)
+def test_what_is_nobodys_is_posted_on_the_providers_own_word_only(
+    origin: Origin, known: Ours | None, is_posted: bool
+) -> None:
+    item = Item(moved(97), classed(moved(97), known), origin, known)
+    after = looked_at(item, known, now=NOW)
+    assert (after.posted, posted(item, after) is not None) == (is_posted, is_posted)
+    for _ in range(5):
+        after = looked_at(after, known, now=NOW)
+    assert (after.next_look_time is None) == is_posted
