@@ -11,7 +11,7 @@ from giving.aggregate.v1 import aggregate_service_pb2 as messages
 from giving.aggregate.v1 import aggregate_service_pb2_grpc
 
 from aggregator_svc import convert
-from aggregator_svc.service import Totals
+from aggregator_svc.service.totals import Totals
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -15,8 +15,8 @@ from aggregator_svc.cache import TotalsCache, announcements, open_redis
 from aggregator_svc.config import Settings
 from aggregator_svc.consumer import DURABLE, DonationEvents
 from aggregator_svc.feed import TotalsFeed
-from aggregator_svc.service import Totals
-from aggregator_svc.store import TotalsStore
+from aggregator_svc.service.totals import Totals
+from aggregator_svc.store.totals import TotalsStore
 from mesh.clock import Clock, SystemClock
 from mesh.events.api import DeadLetterApi
 from mesh.parts import Parts, open_parts

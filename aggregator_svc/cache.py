@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from aggregator_svc import convert
-from aggregator_svc.domain import CampaignTotals
+from aggregator_svc.domain.totals import CampaignTotals
 
 CHANNEL = "giving:totals"
 TIMEOUT_S = 0.2

@@ -9,7 +9,7 @@ from giving.aggregate.v1 import totals_pb2
 from giving.common.v1.event_pb2 import Event
 from giving.donation.v1.event_pb2 import CampaignChanged, DonationChange
 
-from aggregator_svc.domain import CampaignTotals, CampaignWord, CurrencyTotals, Delta
+from aggregator_svc.domain.totals import CampaignTotals, CampaignWord, CurrencyTotals, Delta
 from mesh.events.consumer import day_of
 
 
@@ -18,8 +18,11 @@ def delta(event: Event, change: DonationChange) -> Delta:
     return Delta(
         day=day_of(event),
         event_id=UUID(bytes=event.id),
+        time=event.time.ToDatetime(tzinfo=datetime.UTC),
         tx=event.tx,
         epoch=event.epoch,
+        donation_id=UUID(change.donation_id),
+        charity_id=UUID(change.charity_id),
         campaign_id=UUID(change.campaign_id),
         currency=change.currency,
         donor_id=UUID(change.donor_id) if change.donor_id else None,
@@ -33,23 +36,26 @@ def delta(event: Event, change: DonationChange) -> Delta:
 def campaign_word(changed: CampaignChanged) -> CampaignWord:
     campaign = changed.campaign
     currencies = tuple(rule.currency for rule in campaign.currency_rules)
-    return CampaignWord(UUID(campaign.campaign_id), currencies, campaign.version)
+    return CampaignWord(UUID(campaign.campaign_id), UUID(campaign.charity_id), currencies, campaign.version)
 
 
 def totals_message(totals: CampaignTotals) -> totals_pb2.CampaignTotals:
     message = totals_pb2.CampaignTotals(campaign_id=str(totals.campaign_id), version=totals.version)
     message.as_of.FromDatetime(totals.as_of)
-    for share in totals.currencies:
-        message.currencies.add(
-            currency=share.currency,
-            gross=share.gross,
-            refunded=share.refunded,
-            disputed=share.disputed,
-            net=share.net,
-            donations=share.donations,
-            donors=share.donors,
-        )
+    message.currencies.extend(map(share_message, totals.currencies))
     return message
+
+
+def share_message(share: CurrencyTotals) -> totals_pb2.CurrencyTotals:
+    return totals_pb2.CurrencyTotals(
+        currency=share.currency,
+        gross=share.gross,
+        refunded=share.refunded,
+        disputed=share.disputed,
+        net=share.net,
+        donations=share.donations,
+        donors=share.donors,
+    )
 
 
 def totals_from(message: totals_pb2.CampaignTotals) -> CampaignTotals:

@@ -15,11 +15,11 @@ from giving.aggregate.v1 import aggregate_service_pb2 as messages
 from giving.aggregate.v1 import totals_pb2
 
 from aggregator_svc.cache import CacheUnavailable, TotalsCache, open_redis
-from aggregator_svc.domain import CampaignTotals, CampaignWord, CurrencyTotals, Delta
+from aggregator_svc.domain.totals import CampaignTotals, CampaignWord, CurrencyTotals, Delta
 from aggregator_svc.feed import TotalsFeed
 from aggregator_svc.refusals import CampaignNotFound
-from aggregator_svc.service import Totals
-from aggregator_svc.store import TotalsStore
+from aggregator_svc.service.totals import Totals
+from aggregator_svc.store.totals import TotalsStore
 from cli.servers.postgres import Postgres
 from cli.servers.valkey import Valkey, valkey
 from mesh.clock import SystemClock

@@ -395,7 +395,7 @@ class GetStatsResponse(_message.Message):
         CURRENCIES_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def start_time(self) -> _timestamp_pb2.Timestamp:
-            """Its beginning."""
+            """Its beginning, also where that is before the range."""
 
         @_builtins.property
         def currencies(self) -> _containers.RepeatedCompositeFieldContainer[_totals_pb2.CurrencyTotals]:
