@@ -165,12 +165,13 @@ SELECT campaign_id, currency, sum(gross), sum(refunded), sum(disputed), sum(dona
 FROM staged_course WHERE base_id = $1 AND campaign_id = ANY ($2) GROUP BY campaign_id, currency;
 
 -- name: stage_later_events
--- Adds the applied events that the base $1 does not hold. The scan is bounded by transaction, so it reads the newest only.
+-- Adds the applied events that the base $1 does not hold. They were written after the snapshot, which is some hours old at
+-- most: days and transactions before it are not read.
 INSERT INTO staged_course AS s (base_id, campaign_id, slot_time, currency, gross, refunded, disputed, donations)
 SELECT $1, campaign_id, date_bin('15 minutes', time, '2000-01-01 00:00:00+00') AS slot_time, currency, sum(gross),
        sum(refunded), sum(disputed), sum(donations)
 FROM applied
-WHERE campaign_id = ANY ($2) AND day >= $5 AND (tx >= pg_snapshot_xmin($4::text::pg_snapshot)::text::bigint OR epoch > $3)
+WHERE campaign_id = ANY ($2) AND day >= (now() AT TIME ZONE 'utc')::date - 2 AND (tx >= pg_snapshot_xmin($4::text::pg_snapshot)::text::bigint OR epoch > $3)
   AND NOT in_base(tx, epoch, $3, $4::text::pg_snapshot)
 GROUP BY campaign_id, slot_time, currency
 ON CONFLICT (base_id, campaign_id, slot_time, currency) DO UPDATE
@@ -182,7 +183,7 @@ SET gross = s.gross + excluded.gross, refunded = s.refunded + excluded.refunded,
 INSERT INTO staged_donor (base_id, campaign_id, currency, donor_id)
 SELECT DISTINCT $1::uuid, campaign_id, currency, donor_id
 FROM applied
-WHERE campaign_id = ANY ($2) AND day >= $5 AND (tx >= pg_snapshot_xmin($4::text::pg_snapshot)::text::bigint OR epoch > $3)
+WHERE campaign_id = ANY ($2) AND day >= (now() AT TIME ZONE 'utc')::date - 2 AND (tx >= pg_snapshot_xmin($4::text::pg_snapshot)::text::bigint OR epoch > $3)
   AND NOT in_base(tx, epoch, $3, $4::text::pg_snapshot) AND donor_id IS NOT NULL AND donations > 0
 ON CONFLICT (base_id, campaign_id, currency, donor_id) DO NOTHING;
 
@@ -248,12 +249,12 @@ SET base_id = $1, charity_id = coalesce(c.charity_id, excluded.charity_id),
     as_of = CASE WHEN c.id = ANY ($4::uuid[]) THEN now() ELSE c.as_of END;
 
 -- name: unstage_course
--- Removes what a rebuild has read of campaigns; of all where $2 is NULL.
-DELETE FROM staged_course WHERE base_id = $1 AND ($2::uuid[] IS NULL OR campaign_id = ANY ($2));
+-- Removes what a rebuild has read of campaigns.
+DELETE FROM staged_course WHERE base_id = $1 AND campaign_id = ANY ($2);
 
 -- name: unstage_donors
 -- The same of donors.
-DELETE FROM staged_donor WHERE base_id = $1 AND ($2::uuid[] IS NULL OR campaign_id = ANY ($2));
+DELETE FROM staged_donor WHERE base_id = $1 AND campaign_id = ANY ($2);
 
 -- name: unstage_course_of_the_dead
 -- Removes what was left by rebuilds that began a day ago: none takes as long.
@@ -264,12 +265,12 @@ DELETE FROM staged_course WHERE base_id IN (SELECT id FROM base WHERE create_tim
 DELETE FROM staged_donor WHERE base_id IN (SELECT id FROM base WHERE create_time < now() - interval '1 day');
 
 -- name: later_sums
--- What the applied events that a snapshot does not see add to campaigns; to the campaign $4 only where it is not NULL.
+-- What the applied events that a snapshot does not see add to campaigns; to the campaign $3 only where it is not NULL.
 SELECT campaign_id, currency, sum(gross)::bigint AS gross, sum(refunded)::bigint AS refunded,
        sum(disputed)::bigint AS disputed, sum(donations)::bigint AS donations
 FROM applied
-WHERE day >= $3 AND (tx >= pg_snapshot_xmin($2::text::pg_snapshot)::text::bigint OR epoch > $1)
-  AND NOT in_base(tx, epoch, $1, $2::text::pg_snapshot) AND ($4::uuid IS NULL OR campaign_id = $4)
+WHERE day >= (now() AT TIME ZONE 'utc')::date - 2 AND (tx >= pg_snapshot_xmin($2::text::pg_snapshot)::text::bigint OR epoch > $1)
+  AND NOT in_base(tx, epoch, $1, $2::text::pg_snapshot) AND ($3::uuid IS NULL OR campaign_id = $3)
 GROUP BY campaign_id, currency;
 
 -- name: totals_shown
@@ -351,6 +352,10 @@ ON CONFLICT (cause, subject_id) WHERE repair_time IS NULL DO NOTHING;
 -- name: note_repair
 -- Notes that it is right again.
 UPDATE drift SET repair_time = $3 WHERE cause = $1 AND subject_id = $2 AND repair_time IS NULL;
+
+-- name: close_drifts
+-- Notes that everything of a cause is right again but what is named.
+UPDATE drift SET repair_time = $3 WHERE cause = $1 AND subject_id <> ALL ($2) AND repair_time IS NULL;
 
 -- name: open_drifts
 -- How many are not repaired, by cause.

@@ -316,28 +316,24 @@ def _step_of_trace(step: TracedStep) -> TraceDonationResponse.Step:
 
 def tallies_message(portion: TallySnapshot | Sequence[DonationTally] | Sequence[Return]) -> StreamTalliesResponse:
     if isinstance(portion, TallySnapshot):
-        return StreamTalliesResponse(
-            snapshot=portion.snapshot, epoch=portion.epoch, estimated_tallies=portion.estimated
-        )
+        return StreamTalliesResponse(snapshot=portion.snapshot, epoch=portion.epoch, estimated_tallies=portion.estimated)
     message = StreamTalliesResponse()
     for item in portion:
         if isinstance(item, Return):
             message.returns.append(_return_message(item))
         else:
-            message.tallies.append(_tally_message(item))
+            message.tallies.append(_counted_message(item))
     return message
 
 
-def _tally_message(tally: DonationTally) -> StreamTalliesResponse.Tally:
+def _counted_message(tally: DonationTally) -> StreamTalliesResponse.Tally:
     return StreamTalliesResponse.Tally(
         donation_id=str(tally.donation_id),
         charity_id=str(tally.charity_id),
         campaign_id=str(tally.campaign_id),
         donor_id=_id_text(tally.donor_id),
         currency=tally.currency,
-        tally=event_pb2.DonationTally(
-            gross=tally.gross, refunded=tally.refunded, disputed=tally.disputed, donations=1
-        ),
+        tally=event_pb2.DonationTally(gross=tally.gross, refunded=tally.refunded, disputed=tally.disputed, donations=1),
         settle_time=timestamp(tally.settle_time),
     )
 

@@ -70,3 +70,14 @@ class Place:
 
     campaign_id: UUID
     totals: CurrencyTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One currency's difference: totals minus donations."""
+
+    currency: str
+    gross: int
+    refunded: int
+    disputed: int
+    donations: int

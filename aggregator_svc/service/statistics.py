@@ -59,9 +59,7 @@ class Statistics:
         size = pages.page_size(request.page_size or PLACES_DEFAULT)
         after = self._tokens.read_ranked(request.page_token, list_name=list_name, start=_ABOVE_ALL)
         charity_id = UUID(request.charity_id) if request.charity_id else None
-        found = await self._store.leaders(
-            currency=request.currency, charity_id=charity_id, after=after, limit=size + 1
-        )
+        found = await self._store.leaders(currency=request.currency, charity_id=charity_id, after=after, limit=size + 1)
         if len(found) <= size:
             return found, ""
         last = found[size - 1]

@@ -115,6 +115,10 @@ class Totals:
         await self.show(found)
         return found[0]
 
+    async def known(self, campaign_ids: Sequence[UUID]) -> list[CampaignTotals]:
+        """Totals of campaigns as the database has them; unknown ids are missing."""
+        return await self._store.read(campaign_ids)
+
     async def _held(self, campaign_id: UUID) -> CampaignTotals | None:
         try:
             return await self._cache.get(campaign_id)

@@ -31,9 +31,7 @@ class StatisticsStore:
         buckets = groupby(records, key=lambda record: record["bucket"])
         return [Point(bounds[bucket], tuple(map(_happened, group))) for bucket, group in buckets]
 
-    async def leaders(
-        self, *, currency: str, charity_id: UUID | None, after: tuple[int, UUID], limit: int
-    ) -> list[Place]:
+    async def leaders(self, *, currency: str, charity_id: UUID | None, after: tuple[int, UUID], limit: int) -> list[Place]:
         """Campaigns by net, largest first, after a net and a campaign; of one charity only, where it is given."""
         arguments = [currency, *after, limit]
         name = "leaders"
@@ -45,6 +43,4 @@ class StatisticsStore:
 
 
 def _happened(record: Any) -> CurrencyTotals:
-    return CurrencyTotals(
-        record["currency"], record["gross"], record["refunded"], record["disputed"], record["donations"]
-    )
+    return CurrencyTotals(record["currency"], record["gross"], record["refunded"], record["disputed"], record["donations"])

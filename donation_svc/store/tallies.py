@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ class TallyStore:
 
     async def stream(
         self, campaign_id: UUID | None
-    ) -> AsyncIterator[TallySnapshot | Sequence[DonationTally] | Sequence[Return]]:
+    ) -> AsyncGenerator[TallySnapshot | Sequence[DonationTally] | Sequence[Return], None]:
         """The snapshot, then all tallies, then all returns, in portions; of one campaign, or of all."""
         suffix, arguments = ("_of_campaign", [campaign_id]) if campaign_id else ("", [])
         async with self._reading() as connection:

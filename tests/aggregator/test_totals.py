@@ -34,6 +34,7 @@ from tests.support.schemas import Schemas, make_database
 from tests.support.waiting import until
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
+CHARITY = uuid4()
 UNKNOWN = "0190b4a2-0000-7000-8000-000000000000"
 
 
@@ -63,7 +64,8 @@ async def parts(postgres_server: Postgres, valkey_server: Valkey) -> AsyncIterat
 
 
 def delta(campaign_id: UUID, gross: int = 100, **more: object) -> Delta:
-    base = Delta(TODAY, uuid4(), 1, 1, campaign_id, "USD", None, gross, 0, 0, 1)
+    now = datetime.datetime.now(datetime.UTC)
+    base = Delta(TODAY, uuid4(), now, 1, 1, uuid4(), CHARITY, campaign_id, "USD", None, gross, 0, 0, 1)
     return replace(base, **more)  # type: ignore[arg-type]
 
 
@@ -159,14 +161,14 @@ async def test_what_goes_back_and_comes_back_in_any_order_leaves_the_net_of_the_
 @pytest.mark.requirement("TOT-1")
 async def test_a_campaign_without_gifts_shows_zero_in_each_currency_that_it_takes(parts: Parts) -> None:
     campaign = uuid4()
-    await parts.totals.apply([], [CampaignWord(campaign, ("USD", "EUR"), 1)])
+    await parts.totals.apply([], [CampaignWord(campaign, CHARITY, ("USD", "EUR"), 1)])
 
     assert (await parts.totals.get_totals(campaign)).currencies == (CurrencyTotals("EUR"), CurrencyTotals("USD"))
 
 
 async def test_an_older_word_about_a_campaign_changes_nothing(parts: Parts) -> None:
     campaign = uuid4()
-    for word in (CampaignWord(campaign, ("EUR",), 2), CampaignWord(campaign, ("USD",), 1)):
+    for word in (CampaignWord(campaign, CHARITY, ("EUR",), 2), CampaignWord(campaign, CHARITY, ("USD",), 1)):
         await parts.totals.apply([], [word])
 
     assert (await parts.totals.get_totals(campaign)).currencies == (CurrencyTotals("EUR"),)

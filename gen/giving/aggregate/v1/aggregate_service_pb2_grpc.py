@@ -112,7 +112,7 @@ class AggregateServiceServicer:
     def RebuildTotals(self, request, context):
         """Rebuilds totals, donors and statistics from the donation service's stream while traffic runs on, with progress. A repeat
         joins the rebuild that runs, begins it again where it was killed, and gets the last answer where it is done. Refuses
-        with REQUEST_IN_FLIGHT while another one runs.
+        with REQUEST_IN_FLIGHT while another one runs, and an unknown campaign with CAMPAIGN_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -53,7 +53,7 @@ class AggregateServiceStub:
     RebuildTotals: _grpc.UnaryStreamMultiCallable[_aggregate_service_pb2.RebuildTotalsRequest, _aggregate_service_pb2.RebuildTotalsResponse]
     """Rebuilds totals, donors and statistics from the donation service's stream while traffic runs on, with progress. A repeat
     joins the rebuild that runs, begins it again where it was killed, and gets the last answer where it is done. Refuses
-    with REQUEST_IN_FLIGHT while another one runs.
+    with REQUEST_IN_FLIGHT while another one runs, and an unknown campaign with CAMPAIGN_NOT_FOUND.
     """
     GetStats: _grpc.UnaryUnaryMultiCallable[_aggregate_service_pb2.GetStatsRequest, _aggregate_service_pb2.GetStatsResponse]
     """Returns a campaign's course by hour, day or month in a time zone: every bucket that the range touches, whole. Refuses an
@@ -90,7 +90,7 @@ class AggregateServiceAsyncStub(AggregateServiceStub):
     RebuildTotals: _aio.UnaryStreamMultiCallable[_aggregate_service_pb2.RebuildTotalsRequest, _aggregate_service_pb2.RebuildTotalsResponse]  # type: ignore[assignment]
     """Rebuilds totals, donors and statistics from the donation service's stream while traffic runs on, with progress. A repeat
     joins the rebuild that runs, begins it again where it was killed, and gets the last answer where it is done. Refuses
-    with REQUEST_IN_FLIGHT while another one runs.
+    with REQUEST_IN_FLIGHT while another one runs, and an unknown campaign with CAMPAIGN_NOT_FOUND.
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_aggregate_service_pb2.GetStatsRequest, _aggregate_service_pb2.GetStatsResponse]  # type: ignore[assignment]
     """Returns a campaign's course by hour, day or month in a time zone: every bucket that the range touches, whole. Refuses an
@@ -149,7 +149,7 @@ class AggregateServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_aggregate_service_pb2.RebuildTotalsResponse], _abc.AsyncIterator[_aggregate_service_pb2.RebuildTotalsResponse]]:
         """Rebuilds totals, donors and statistics from the donation service's stream while traffic runs on, with progress. A repeat
         joins the rebuild that runs, begins it again where it was killed, and gets the last answer where it is done. Refuses
-        with REQUEST_IN_FLIGHT while another one runs.
+        with REQUEST_IN_FLIGHT while another one runs, and an unknown campaign with CAMPAIGN_NOT_FOUND.
         """
 
     def GetStats(

@@ -361,12 +361,15 @@ class StreamTalliesResponse(_message.Message):
     ESTIMATED_TALLIES_FIELD_NUMBER: _builtins.int
     TALLIES_FIELD_NUMBER: _builtins.int
     RETURNS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.str
     """PostgreSQL's text form of the snapshot; set in the first message only."""
     epoch: _builtins.int
     """The epoch of the log; set in the first message only."""
     estimated_tallies: _builtins.int
     """How many will come, estimated; set in the first message only."""
+    complete: _builtins.bool
+    """Everything was sent; set in the last message only. A stream that ends without it was cut."""
     @_builtins.property
     def tallies(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamTalliesResponse.Tally]:
         """Some tallies."""
@@ -383,10 +386,11 @@ class StreamTalliesResponse(_message.Message):
         estimated_tallies: _builtins.int = ...,
         tallies: _abc.Iterable[Global___StreamTalliesResponse.Tally] | None = ...,
         returns: _abc.Iterable[Global___StreamTalliesResponse.Return] | None = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "estimated_tallies", b"estimated_tallies", "returns", b"returns", "snapshot", b"snapshot", "tallies", b"tallies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "epoch", b"epoch", "estimated_tallies", b"estimated_tallies", "returns", b"returns", "snapshot", b"snapshot", "tallies", b"tallies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
