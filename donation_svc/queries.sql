@@ -331,7 +331,7 @@ ORDER BY c.id DESC LIMIT $2;
 SELECT pg_current_snapshot()::text AS snapshot, (SELECT max(epoch) FROM epoch) AS epoch,
        CASE WHEN $1::uuid IS NULL
             THEN (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'donation'::regclass)
-            ELSE (SELECT count(*) FROM (SELECT FROM donation WHERE campaign_id = $1 LIMIT 100000) AS some) END AS estimated;
+            ELSE (SELECT count(*) FROM (SELECT FROM donation WHERE campaign_id = $1 LIMIT 100000) AS bounded) END AS estimated;
 
 -- name: tallies
 -- Every donation that counts.

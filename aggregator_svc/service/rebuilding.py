@@ -107,7 +107,7 @@ class Rebuilds:
 
     async def close(self) -> None:
         """Ends what runs: a repeat begins it again."""
-        if self._running:
+        if self._running and not self._running.task.done():
             await cancel(self._running.task)
 
     async def _demand_unused(self, fence: Fence) -> None:
