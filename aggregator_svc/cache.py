@@ -92,6 +92,8 @@ class TotalsCache:
         Raises:
             CacheUnavailable: Redis does not answer.
         """
+        if not campaign_ids:
+            return {}
         pipe = self._redis.pipeline(transaction=False)
         for campaign_id in campaign_ids:
             pipe.hmget(_key(campaign_id), "v", "p")

@@ -120,9 +120,9 @@ def _tally(message: StreamTalliesResponse.Tally) -> Tally:
         tally.gross,
         tally.refunded,
         tally.disputed,
-        message.settle_time.seconds,
+        message.settle_time.ToMicroseconds(),
     )
 
 
 def _return(message: StreamTalliesResponse.Return) -> Return:
-    return Return(message.campaign_id, message.currency, message.refunded, message.disputed, message.time.seconds)
+    return Return(message.campaign_id, message.currency, message.refunded, message.disputed, message.time.ToMicroseconds())

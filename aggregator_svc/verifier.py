@@ -124,8 +124,8 @@ class TotalsLook:
         self._rebuilds = rebuilds
         self._drifts = drifts
 
-    async def look(self) -> None:
-        """Rebuilds what differs.
+    async def look(self) -> set[UUID]:
+        """Rebuilds what differs; returns the campaigns that are still wrong.
 
         Raises:
             Refusal: the database does not answer.
@@ -138,19 +138,24 @@ class TotalsLook:
         await self._drifts.still("total", wrong)
         for campaign_id, words in wrong.items():
             await self._drifts.found("total", campaign_id, words)
-        if len(wrong) > REBUILDS_MAX:
-            await self._rebuild(None)
-        for campaign_id in wrong:
-            if len(wrong) <= REBUILDS_MAX:
-                await self._rebuild(campaign_id)
-            if not await self._store.unlike_course([campaign_id]):
-                await self._drifts.repaired("total", campaign_id)
+        await self._rebuild(wrong)
+        return {campaign_id for campaign_id in wrong if not await self._is_right(campaign_id)}
 
-    async def _rebuild(self, campaign_id: UUID | None) -> None:
+    async def _is_right(self, campaign_id: UUID) -> bool:
+        if await self._store.unlike_course([campaign_id]):
+            return False
+        await self._drifts.repaired("total", campaign_id)
+        return True
+
+    async def _rebuild(self, wrong: Collection[UUID]) -> None:
         try:
-            await self._rebuilds.rebuild(campaign_id)
+            if len(wrong) > REBUILDS_MAX:
+                await self._rebuilds.rebuild(None)
+                return
+            for campaign_id in wrong:
+                await self._rebuilds.rebuild(campaign_id)
         except Refusal as refusal:
-            _log.error("a drifted total is not rebuilt", campaign_id=str(campaign_id), reason=refusal.reason_name)
+            _log.error("drifted totals are not rebuilt", reason=refusal.reason_name)
 
 
 class DisplaysLook:
@@ -162,8 +167,8 @@ class DisplaysLook:
         self._totals = totals
         self._drifts = drifts
 
-    async def look(self) -> None:
-        """Writes the truth over what is wrong.
+    async def look(self, *, beside: Collection[UUID]) -> None:
+        """Writes the truth over what is wrong, but for campaigns of which the truth is not known now.
 
         Raises:
             Refusal: the database does not answer.
@@ -172,7 +177,7 @@ class DisplaysLook:
         wrong: set[UUID] = set()
         last = UUID(int=0)
         while page := await self._store.campaigns_after(last):
-            wrong |= await self._look_at(page)
+            wrong |= await self._look_at([campaign_id for campaign_id in page if campaign_id not in beside])
             last = page[-1]
         await self._drifts.still("display", wrong)
 
@@ -340,11 +345,13 @@ class Verifier:
             if position is None:
                 return
             await self._try(lambda: self._events.look(position))
-            await self._try(self._totals.look)
-            await self._try(self._displays.look)
+            await self._try(self._look_at_totals)
             await self._drifts.alarm()
         except Refusal as refusal:
             _log.warning("the verifier waits", error=refusal.reason_name)
+
+    async def _look_at_totals(self) -> None:
+        await self._displays.look(beside=await self._totals.look())
 
     async def _try(self, look: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -1,6 +1,6 @@
 """What a rebuild reads: tallies of donations and what went back of them, summed up page by page.
 
-Ids are texts here: most of them are only carried from one service's database to another's. Times are whole seconds since
+Ids are texts here: most of them are only carried from one service's database to another's. Times are microseconds since
 1970, amounts minor units.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-SLOT_S = 900
+_SLOT_US = 900_000_000
 # gross, refunded, disputed, donations.
 Figures: TypeAlias = list[int]
 
@@ -38,7 +38,7 @@ class Tally:
     gross: int
     refunded: int
     disputed: int
-    time: int
+    time_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Return:
     currency: str
     refunded: int
     disputed: int
-    time: int
+    time_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Course:
     def _take(self, page: Page, tally: Tally) -> None:
         self.donations += 1
         self.charities[tally.campaign_id] = tally.charity_id
-        add(page.course[tally.campaign_id, _slot(tally.time), tally.currency], tally.gross, 0, 0, 1)
+        add(page.course[tally.campaign_id, _slot(tally.time_us), tally.currency], tally.gross, 0, 0, 1)
         if tally.refunded or tally.disputed:
             undated = self._undated[tally.campaign_id, tally.currency]
             undated[0] += tally.refunded
@@ -122,7 +122,7 @@ class Course:
             page.donors.add((tally.campaign_id, tally.currency, tally.donor_id))
 
     def _take_back(self, page: Page, change: Return) -> None:
-        slot = change.campaign_id, _slot(change.time), change.currency
+        slot = change.campaign_id, _slot(change.time_us), change.currency
         add(page.course[slot], 0, change.refunded, change.disputed, 0)
         undated = self._undated[change.campaign_id, change.currency]
         undated[0] -= change.refunded
@@ -130,7 +130,7 @@ class Course:
 
     def rest(self, now: datetime.datetime) -> Page:
         """What went back without a time, as of now: what a course sums to is what tallies say, whatever a trail lacks."""
-        page, slot = Page(), _slot(int(now.timestamp()))
+        page, slot = Page(), _slot(int(now.timestamp()) * 1_000_000)
         for (campaign_id, currency), (refunded, disputed) in self._undated.items():
             if refunded or disputed:
                 add(page.course[campaign_id, slot, currency], 0, refunded, disputed, 0)
@@ -154,5 +154,5 @@ class Sums:
                     add(self.found[key], item.gross, item.refunded, item.disputed, 1)
 
 
-def _slot(time: int) -> int:
-    return time - time % SLOT_S
+def _slot(time_us: int) -> int:
+    return time_us - time_us % _SLOT_US

@@ -70,11 +70,11 @@ class Verification:
         Of a campaign that stands on a base, those that were settled since: of the others not every event was applied.
         """
         since = await self._store.base_time(campaign_id)
-        settled_since = int(since.timestamp()) if since else 0
+        settled_since = int(since.timestamp() * 1_000_000) if since else 0
         old: set[str] = set()
 
         def part(tally: Tally) -> Key | None:
-            return (tally.currency, tally.donation_id[-2:]) if tally.time >= settled_since else None
+            return (tally.currency, tally.donation_id[-2:]) if tally.time_us >= settled_since else None
 
         by_part = Sums(part)
         base = await self._read(campaign_id, by_part)
@@ -84,7 +84,7 @@ class Verification:
         def one(tally: Tally) -> Key | None:
             if tally.donation_id[-2:] not in parts:
                 return None
-            if tally.time < settled_since:
+            if tally.time_us < settled_since:
                 old.add(tally.donation_id)
                 return None
             return tally.currency, tally.donation_id

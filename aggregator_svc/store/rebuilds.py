@@ -137,5 +137,5 @@ def _arguments(name: str, base_id: UUID, campaigns: Sequence[str], base: Base) -
 def _course_columns(page: Page) -> tuple[Sequence[Any], ...]:
     """Columns of `stage_course`."""
     campaigns, slots, currencies = zip(*page.course, strict=True)
-    times = [datetime.datetime.fromtimestamp(slot, datetime.UTC) for slot in slots]
+    times = [datetime.datetime.fromtimestamp(slot // 1_000_000, datetime.UTC) for slot in slots]
     return campaigns, times, currencies, *zip(*page.course.values(), strict=True)
