@@ -118,7 +118,7 @@ async def test_totals_are_exact_whoever_is_killed_while_gifts_arrive_and_totals_
         causes = [await pair.cause() for _ in range(2)]
 
         async def gifts(draw: random.Random = draw, causes: list[Cause] = causes) -> None:
-            for _ in range(8):
+            for _ in range(6):
                 await pair.give(draw.choice(causes), draw=draw, gifts=4)
 
         giving = asyncio.create_task(gifts())

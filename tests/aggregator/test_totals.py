@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import random
+from contextlib import aclosing
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -16,12 +17,13 @@ from aggregator_svc.cache import CacheUnavailable, TotalsCache, open_redis
 from aggregator_svc.domain.totals import CampaignTotals, CampaignWord, CurrencyTotals, Delta
 from aggregator_svc.feed import TotalsFeed
 from aggregator_svc.refusals import CampaignNotFound
-from aggregator_svc.service.totals import Totals
+from aggregator_svc.service.totals import WATCH_PERIOD_S, Totals
 from cli.servers.valkey import valkey
 from mesh.clock import SystemClock
 from mesh.errors import DependencyUnavailable
 from mesh.events.partitions import Partitions
 from mesh.postgres import load_queries
+from mesh.tasks import cancel
 from tests.support.books import reading
 from tests.support.counting import CHARITY, Counting, delta
 from tests.support.giving import Cause, gift, totals_of
@@ -236,6 +238,32 @@ async def test_a_watcher_that_knows_the_version_gets_no_snapshot(mesh: Mesh, cau
     stream.cancel()
 
     assert first.version > request.after_version
+
+
+@pytest.mark.requirement("TOT-8")
+async def test_a_watcher_with_a_version_that_was_never_given_gets_the_snapshot(parts: Counting) -> None:
+    campaign = uuid4()
+    await parts.totals.apply([delta(campaign)], [])
+    async with aclosing(parts.totals.watch_totals(campaign, after_version=99)) as watched:
+        assert (await anext(watched)).version == 1
+
+
+@pytest.mark.requirement("TOT-8")
+async def test_a_watcher_gets_what_happens_within_a_period_as_one(parts: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The period is a quarter of a second: no outside reader gets more than four updates in one."""
+    assert WATCH_PERIOD_S == 0.25
+    monkeypatch.setattr("aggregator_svc.service.totals.WATCH_PERIOD_S", 3600.0)
+    campaign = uuid4()
+    await parts.totals.apply([delta(campaign)], [])
+    async with aclosing(parts.totals.watch_totals(campaign, after_version=0)) as watched:
+        await anext(watched)
+        await parts.totals.apply([delta(campaign)], [])
+        await anext(watched)
+        following = asyncio.ensure_future(anext(watched))
+        for _ in range(8):
+            await parts.totals.apply([delta(campaign)], [])
+            assert not following.done()
+        await cancel(following)
 
 
 @pytest.mark.requirement("TOT-8")
