@@ -134,7 +134,7 @@ class Totals:
         with self._feed.watch(campaign_id) as watcher:
             shown = await self.get_totals(campaign_id)
             if shown.version < after_version:
-                # Redis may be behind what another replica has sent; a version that the database does not know proves nothing.
+                # Redis may be behind what another replica sent; a version that the database does not know proves nothing.
                 (shown,) = await self._store.read([campaign_id])
             if shown.version != after_version:
                 yield shown
