@@ -42,8 +42,10 @@ def up(data: Data = _DEFAULT_DATA) -> None:
 @app.command()
 def status(data: Data = _DEFAULT_DATA) -> None:
     """Show each part with its address and health; exits with 1 unless all are healthy."""
-    table, healthy = asyncio.run(states.status(DataFolder(data)))
+    table, healthy, held_back = asyncio.run(states.status(DataFolder(data)))
     Console().print(table)
+    if held_back:
+        Console(highlight=False).print(held_back, markup=False, soft_wrap=True)
     raise typer.Exit(0 if healthy else 1)
 
 

@@ -101,32 +101,32 @@ SELECT id FROM recorded;
 -- One payment.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE id = $1;
 
 -- name: payment_for_update
 -- One payment, locked until its change is committed.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE id = $1 FOR UPDATE;
 
 -- name: payment_of_donation
 -- The payment of a donation.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE donation_id = $1 AND charity_id = $2;
 
 -- name: payment_of_intent
 -- The payment of the provider's intent, locked until its change is committed.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE provider_id = $1 FOR UPDATE;
 
 -- name: unproven_payment_of_donation
@@ -134,8 +134,8 @@ FROM payment WHERE provider_id = $1 FOR UPDATE;
 -- committed.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment
 WHERE donation_id = $1 AND provider_id IS NULL
   AND EXISTS (SELECT FROM attempt
@@ -147,8 +147,8 @@ FOR UPDATE;
 -- A page of a charity's payments, newest first, before an id.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE charity_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
 -- name: attempts
@@ -169,7 +169,7 @@ SET state = $3, captured = $4, refunded = $5, refunding = $6, disputed = $7, los
     client_secret = $10, progress_second = $11, progress_status = $12, progress_code = $13, said_second = $14,
     said_refunded = $15, said_disputed = $16, canceled = $17, refused = $18, unwanted = $19, manual_reason = $20,
     next_attempt_time = $21, leased_until = CASE WHEN NOT $26 THEN leased_until END, version = $22, actor = $23,
-    correlation_id = coalesce(nullif($24, ''), correlation_id), update_time = $25
+    correlation_id = coalesce(nullif($24, ''), correlation_id), update_time = $25, contradiction = $27, look_demanded = $28
 WHERE id = $1 AND charity_id = $2;
 
 -- name: schedule_payment
@@ -178,7 +178,7 @@ WHERE id = $1 AND charity_id = $2;
 UPDATE payment
 SET next_attempt_time = $3, manual_reason = $4, leased_until = CASE WHEN NOT $6 THEN leased_until END,
     actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END,
-    update_time = CASE WHEN manual_reason = $4 THEN update_time ELSE $7 END
+    update_time = CASE WHEN manual_reason = $4 THEN update_time ELSE $7 END, contradiction = $8, look_demanded = $9
 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_attempt
@@ -211,8 +211,8 @@ SET state = excluded.state, amount = excluded.amount, withdrawals = excluded.wit
 -- Payments that are not proven to have ended, oldest first, after an id; $4: only those that an operator has to look at.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment
 WHERE id > $1 AND create_time <= $2 AND (next_attempt_time IS NOT NULL OR manual_reason <> '') AND (NOT $4 OR manual_reason <> '')
 ORDER BY id LIMIT $3;

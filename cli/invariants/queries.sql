@@ -545,8 +545,8 @@ FROM payment WHERE donation_id > $1 AND donation_id <= $2 ORDER BY donation_id;
 SELECT id, donation_id, provider_id, captured, refunded, disputed FROM payment;
 
 -- name: returns_at_provider
--- Refunds and disputes of the provider that we know.
-SELECT object_id AS id, payment_id, amount FROM attempt WHERE kind = 5 AND object_id IS NOT NULL
+-- Refunds and disputes of the provider that we know. What a capture released is listed as a refund and is none.
+SELECT object_id AS id, payment_id, amount FROM attempt WHERE kind = 5 AND object_id IS NOT NULL AND code <> 'released'
 UNION ALL
 SELECT provider_id, payment_id, amount FROM dispute;
 

@@ -87,7 +87,9 @@ def _charge_seen(payment: Payment, fact: ChargeSeen) -> Payment:
     if sum(charge.outcome is Outcome.SUCCEEDED for charge in known.values()) > 1:
         raise Contradiction("a second charge succeeded on the same intent")
     others = [attempt for attempt in payment.attempts if attempt.kind is not AttemptKind.CHARGE]
-    captured = max(payment.captured, _bounded(payment, merged.captured))
+    # A bank debit under way shows as captured what may never come.
+    arrived = merged.captured if merged.outcome is Outcome.SUCCEEDED else 0
+    captured = max(payment.captured, _bounded(payment, arrived))
     # Only of the charge that took the money can anything go back.
     said = newest(payment.returns_said, fact.said if fact.outcome is Outcome.SUCCEEDED else None)
     return replace(payment, attempts=(*others, *known.values()), captured=captured, returns_said=said)

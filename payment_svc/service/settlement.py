@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -35,8 +36,8 @@ _log = structlog.get_logger()
 class Asking(Protocol):
     """Asks the provider."""
 
-    async def look(self, payment_id: UUID, *, patience_s: float) -> None:
-        """Learns how a payment stands at the provider, whether or not something of it is open."""
+    async def ask(self, payment_id: UUID, *, patience_s: float) -> None:
+        """Asks what has to be asked about a payment; waits at most `patience_s`."""
         ...
 
 
@@ -94,7 +95,13 @@ class Settlement:
     async def _ask(self, payments: Sequence[UUID]) -> None:
         for begin in range(0, len(payments), _ASKED_AT_ONCE):
             asked = payments[begin : begin + _ASKED_AT_ONCE]
-            await asyncio.gather(*(self._asking.look(payment_id, patience_s=_PATIENCE_S) for payment_id in asked))
+            await self._desk.database.run(partial(self._demand, payments=asked))
+            await asyncio.gather(*(self._asking.ask(payment_id, patience_s=_PATIENCE_S) for payment_id in asked))
+
+    async def _demand(self, connection: Connection, payments: Sequence[UUID]) -> None:
+        for payment_id in sorted(payments):
+            if payment := await self._desk.payments.lock(connection, payment_id):
+                await self._desk.changes.demand_look(connection, payment, actor=SOURCE)
 
     async def _look(self, connection: Connection) -> bool:
         now = self._desk.clock.now()
