@@ -305,7 +305,7 @@ SELECT b.create_time FROM campaign c JOIN base b ON b.id = c.base_id WHERE c.id 
 
 -- name: take_verification
 -- Takes the verification where nobody has it, or prolongs it, and returns how far it is. No row: somebody else has it.
-UPDATE verification SET holder = $1, expire_time = now() + make_interval(secs => $2)
+UPDATE verification SET holder = $1, expire_time = now() + $2::interval
 WHERE holder = $1 OR expire_time < now()
 RETURNING position;
 

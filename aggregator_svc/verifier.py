@@ -79,9 +79,9 @@ class Pace:
     patience_s: float
 
     @property
-    def lease_s(self) -> float:
+    def lease(self) -> datetime.timedelta:
         """How long another replica waits before it takes over."""
-        return max(30.0, 3 * self.period_s)
+        return datetime.timedelta(seconds=max(30.0, 3 * self.period_s))
 
 
 class Drifts:
@@ -341,7 +341,7 @@ class Verifier:
     async def round(self) -> None:
         """Looks once at everything; what cannot be looked at now is looked at in the next round."""
         try:
-            position = await self._store.take(self._holder, lease_s=self._pace.lease_s)
+            position = await self._store.take(self._holder, lease=self._pace.lease)
             if position is None:
                 return
             await self._try(lambda: self._events.look(position))

@@ -71,10 +71,10 @@ class VerificationStore:
         rows = await self._read("counted_donations", campaign_id, base.epoch, base.snapshot, parts)
         return _by(rows, "currency", "donation_id")
 
-    async def take(self, holder: str, *, lease_s: float) -> LogPosition | None:
+    async def take(self, holder: str, *, lease: datetime.timedelta) -> LogPosition | None:
         """How far the log was verified, where the verification is ours now; without epoch where it never began."""
         async with self._database.connection() as connection:
-            position = await connection.fetchval(self._queries["take_verification"], holder, lease_s)
+            position = await connection.fetchval(self._queries["take_verification"], holder, lease)
         return None if position is None else LogPosition.FromString(position)
 
     async def store(self, holder: str, position: LogPosition) -> None:
