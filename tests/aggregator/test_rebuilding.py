@@ -11,7 +11,6 @@ from uuid import UUID
 import pytest
 from giving.aggregate.v1 import aggregate_service_pb2 as messages
 
-from aggregator_svc.domain.rebuilding import Complete, Portion
 from aggregator_svc.refusals import CampaignNotFound
 from cli.servers.postgres import Postgres
 from cli.servers.valkey import Valkey
@@ -169,22 +168,47 @@ async def test_a_repeated_rebuild_gets_the_same_answer_and_its_key_is_for_nothin
 
 
 @pytest.mark.requirement("TOT-10")
-async def test_a_stream_that_is_cut_replaces_nothing(pair: Pair, pair_cause: Cause, monkeypatch: Any) -> None:
+async def test_what_is_counted_while_a_rebuild_reads_is_in_the_total_after_it(
+    pair: Pair, pair_cause: Cause, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.give(pair_cause, draw=random.Random(10), gifts=5)
+    await pair.until_exact(pair_cause)
+    store = pair.books.rebuilds._store
+    known = store.campaign_ids
+
+    async def meanwhile() -> set[str]:
+        """Everything is read, nothing is replaced."""
+        await pair.give(pair_cause, draw=random.Random(11), gifts=8)
+        await pair.until_exact(pair_cause)
+        return await known()
+
+    monkeypatch.setattr(store, "campaign_ids", meanwhile)
+    assert (await pair.rebuild(campaign_id=pair_cause.campaign_id))[-1].repaired == 0
+    await as_it_was(pair, pair_cause)
+
+
+class Cut:
+    """A stream whose life ended before everything was sent: to gRPC that is an end like any other."""
+
+    def __init__(self, whole: Any) -> None:
+        self._whole = whole
+
+    async def __aiter__(self) -> AsyncGenerator[Any, None]:
+        async for answer in self._whole:
+            if answer.snapshot:
+                yield answer
+
+    def cancel(self) -> None:
+        self._whole.cancel()
+
+
+@pytest.mark.requirement("TOT-10")
+async def test_a_stream_that_is_cut_replaces_nothing(pair: Pair, pair_cause: Cause, monkeypatch: pytest.MonkeyPatch) -> None:
     await pair.give(pair_cause, draw=random.Random(8), gifts=5)
     await pair.until_exact(pair_cause)
-    client = pair.books.rebuilds._donations
-    whole = client.tallies
-
-    async def cut(campaign_id: UUID | None) -> AsyncGenerator[Portion, None]:
-        """The end of a stream's life looks like its end."""
-        async for portion in whole(campaign_id):
-            if isinstance(portion, Complete):
-                raise DependencyUnavailable("cut", dependency="donation")
-            if isinstance(portion, list):
-                continue
-            yield portion
-
-    monkeypatch.setattr(client, "tallies", cut)
+    caller = pair.books.rebuilds._donations._caller
+    whole = caller.stream
+    monkeypatch.setattr(caller, "stream", lambda *arguments: Cut(whole(*arguments)))
     with pytest.raises(DependencyUnavailable):
         await pair.rebuild()
     assert await pair.counted(pair_cause) == await pair.truth(pair_cause)

@@ -29,7 +29,7 @@ from tests.support.counting import CHARITY, Counting, delta
 from tests.support.giving import Cause, gift, totals_of
 from tests.support.mesh import Mesh
 from tests.support.refusals import refusal_of
-from tests.support.waiting import until
+from tests.support.waiting import BOUND_S, until
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
 UNKNOWN = "0190b4a2-0000-7000-8000-000000000000"
@@ -244,7 +244,7 @@ async def test_a_watcher_that_knows_the_version_gets_no_snapshot(mesh: Mesh, cau
 async def test_a_watcher_with_a_version_that_was_never_given_gets_the_snapshot(parts: Counting) -> None:
     campaign = uuid4()
     await parts.totals.apply([delta(campaign)], [])
-    async with aclosing(parts.totals.watch_totals(campaign, after_version=99)) as watched:
+    async with asyncio.timeout(BOUND_S), aclosing(parts.totals.watch_totals(campaign, after_version=99)) as watched:
         assert (await anext(watched)).version == 1
 
 
