@@ -138,11 +138,21 @@ def test_bounds_go_on_where_half_an_hour_a_day_or_a_midnight_is_missing(zone: st
 
 
 @pytest.mark.requirement("TOT-9")
-def test_an_hour_of_half_an_hour_begins_where_the_clock_is_changed() -> None:
-    change = datetime.datetime(2025, 4, 5, 15, tzinfo=datetime.UTC)
-    half = datetime.timedelta(minutes=30)
-    found = bounds(change - half, change + 2 * half, width=Width.HOUR, zone=ZoneInfo("Australia/Lord_Howe"))
-    assert found == [change - 2 * half, change, change + half, change + 3 * half]
+@pytest.mark.parametrize(
+    ("zone", "hours"),
+    [
+        # Turned back by half an hour at two, so that half past one came twice.
+        ("Australia/Lord_Howe", ["2025-04-05T14:00", "2025-04-05T15:00", "2025-04-05T15:30", "2025-04-05T16:30"]),
+        # Turned forward by half an hour at half past two.
+        ("America/Caracas", ["2016-05-01T05:30", "2016-05-01T06:30", "2016-05-01T07:00", "2016-05-01T08:00"]),
+    ],
+)
+def test_an_hour_in_which_the_clock_is_changed_begins_or_ends_there(zone: str, hours: list[str]) -> None:
+    expected = [datetime.datetime.fromisoformat(hour).replace(tzinfo=datetime.UTC) for hour in hours]
+    minute = datetime.timedelta(minutes=1)
+    for start in (expected[0], expected[1] - minute):
+        assert bounds(start, expected[2] + minute, width=Width.HOUR, zone=ZoneInfo(zone)) == expected
+    assert bounds(expected[2] - minute, expected[2], width=Width.HOUR, zone=ZoneInfo(zone)) == expected[1:3]
 
 
 @pytest.mark.requirement("TOT-9", "SEC-6")
