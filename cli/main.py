@@ -150,7 +150,9 @@ def check(
 
 @app.command()
 def reconcile(
-    file: Annotated[Path, typer.Argument(help="Stripe's report, itemised by balance transaction: CSV.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="Stripe's report, itemised by balance transaction: CSV.")
+    ],
     data: Data = _DEFAULT_DATA,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of it.")] = False,
 ) -> None:
