@@ -30,6 +30,9 @@ _PASSED_ON = (
     "DRAIN_S",
     "GRACE_S",
     "STREAM_REPLICAS",
+    "VERIFY_CHANGES_MAX",
+    "VERIFY_PATIENCE_S",
+    "VERIFY_PERIOD_S",
 )
 
 
@@ -143,7 +146,10 @@ class Processes:
                 "PAYMENTS_LIVE": str(self._stripe.is_live).lower(),
             },
             "payment": {"DATA_KEY": self._folder.secret("payment_data_key"), **self._stripe.for_payments()},
-            "aggregator": {"REDIS_URL": self._servers.redis_url},
+            "aggregator": {
+                "REDIS_URL": self._servers.redis_url,
+                "DONATION_TARGET": self._ports.address("donation"),
+            },
         }
         return extras[name]
 

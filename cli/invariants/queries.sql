@@ -453,11 +453,23 @@ FROM totals t ORDER BY t.campaign_id, t.currency;
 -- The first and the last day of which events were applied.
 SELECT min(day), max(day) FROM applied;
 
+-- name: based
+-- What totals began with when they were rebuilt, by campaign and currency.
+SELECT campaign_id, currency, gross, refunded, disputed, donations FROM base_totals;
+
 -- name: counted_of_day
--- What the events of a day added, by campaign and currency.
+-- What the events of a day added, by campaign and currency, without those that a campaign's base holds already.
+SELECT a.campaign_id, a.currency, sum(a.gross)::bigint AS gross, sum(a.refunded)::bigint AS refunded,
+       sum(a.disputed)::bigint AS disputed, sum(a.donations)::bigint AS donations
+FROM applied a LEFT JOIN campaign c ON c.id = a.campaign_id LEFT JOIN base b ON b.id = c.base_id
+WHERE a.day = $1 AND (b.id IS NULL OR NOT in_base(a.tx, a.epoch, b.epoch, b.snapshot))
+GROUP BY a.campaign_id, a.currency;
+
+-- name: courses
+-- What courses sum to, by campaign and currency.
 SELECT campaign_id, currency, sum(gross)::bigint AS gross, sum(refunded)::bigint AS refunded,
        sum(disputed)::bigint AS disputed, sum(donations)::bigint AS donations
-FROM applied WHERE day = $1 GROUP BY campaign_id, currency;
+FROM course GROUP BY campaign_id, currency;
 
 -- name: newest_campaigns
 -- The $1 campaigns whose totals changed last.

@@ -35,7 +35,7 @@ ROLES = {
 EXTRAS = {
     "donation_svc": {"feed", "sweeper"},
     "payment_svc": {"ledger", "metrics", "poller", "reconciler", "settlement"},
-    "aggregator_svc": {"cache", "feed"},
+    "aggregator_svc": {"cache", "feed", "metrics", "verifier"},
 }
 GATEWAY_ROLES = {
     "__init__", "__main__", "app", "config", "api", "clients", "convert", "webhooks",

@@ -412,6 +412,14 @@ async def a_total_is_too_small(forgery: Forgery) -> object:
 
 
 @breaks("P12")
+async def a_course_tells_something_else_than_its_total(forgery: Forgery) -> object:
+    campaign_id = await forgery.find(
+        "UPDATE aggregator.course SET gross = gross + 1 WHERE currency = 'EUR' RETURNING campaign_id"
+    )
+    return f"{campaign_id} EUR"
+
+
+@breaks("P12")
 async def a_donor_is_counted_twice(forgery: Forgery) -> object:
     campaign_id = await forgery.find("UPDATE aggregator.totals SET donors = 2 WHERE currency = 'USD' RETURNING campaign_id")
     return f"{campaign_id} USD"
