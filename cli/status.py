@@ -33,7 +33,7 @@ def running(folder: DataFolder) -> Run:
 async def status(folder: DataFolder) -> tuple[Table, bool]:
     """A table of the parts, and whether all are healthy."""
     run = running(folder)
-    healthy = await asyncio.gather(*(_is_healthy(entry) for entry in run.parts))
+    healthy = await asyncio.gather(*(is_healthy(entry) for entry in run.parts))
     table = Table("part", "pid", "address", "health", "since")
     table.add_row("supervisor", str(run.supervisor.pid), "", "[green]running[/]", "")
     for entry, is_healthy in zip(run.parts, healthy, strict=True):
@@ -42,7 +42,8 @@ async def status(folder: DataFolder) -> tuple[Table, bool]:
     return table, all(healthy)
 
 
-async def _is_healthy(entry: Entry) -> bool:
+async def is_healthy(entry: Entry) -> bool:
+    """Whether the process lives and answers."""
     return family.is_alive(entry.key) and await gates.ready(entry.probe, entry.address)
 
 
