@@ -25,9 +25,9 @@ from chaos.provider import Provider
 ANSWER_S_MAX = 6.0
 _TIMEOUT = aiohttp.ClientTimeout(total=ANSWER_S_MAX)
 ONCE = RetryPolicy(attempts_max=1)
-_TRIES_MAX = 8
+_TRIES_MAX = 20
 _PAUSE_S_MAX = 0.8
-_GIVES_UP_SHARE = 0.1
+_GIVES_UP_SHARE = 0.04
 # Another call with the key is under way, or there are too many: nothing is known of this one.
 _PASSING = (409, 429)
 _NOT_OURS = 500

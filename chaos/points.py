@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 # Points that every batch passes come round many times a second.
 _RELAY = {"relay.publishing": 20, "relay.published": 20}
@@ -46,14 +47,16 @@ POINTS: Mapping[str, Mapping[str, int]] = MappingProxyType(
     }
 )
 _ON_SHARE = 0.25
+_YOUNG_S = 3.0
 
 
-def choose(seed: str) -> dict[str, dict[str, int]]:
-    """The points that are on with a seed, by role."""
-    return {
+def choose(seed: str) -> dict[str, Any]:
+    """What processes are told: the points that are on with a seed, by role, and how long a life is spared."""
+    on = {
         role: {label: last for label, last in points.items() if _source(seed, role, label).random() < _ON_SHARE}
         for role, points in POINTS.items()
     }
+    return {"seed": seed, "young_s": _YOUNG_S, "points": on}
 
 
 def _source(*words: str) -> random.Random:

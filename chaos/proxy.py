@@ -101,7 +101,7 @@ class Proxy:
             out = self._pump(reader, to_them, pair, held=_HELD_OUT)
             back = self._pump(theirs, writer, pair, held=_HELD_IN)
             await asyncio.gather(out, back)
-        except (OSError, Cut):
+        except (OSError, RuntimeError, Cut):  # uvloop's word for a transport that is closed is RuntimeError
             pair.reset()
         finally:
             self._pairs.discard(pair)

@@ -20,7 +20,7 @@ from chaos.journal import Journal
 from chaos.load import CURRENCIES, Errand, Worker
 from chaos.nemesis import Nemesis
 from chaos.plan import Plan, RunFolder
-from chaos.processes import Mesh
+from chaos.processes import Mesh, MeshDied
 from chaos.progress import Display
 from chaos.provider import Provider
 from chaos.sampler import Sampler
@@ -31,8 +31,7 @@ from cli import rest
 _CAMPAIGNS = 3
 _TICK_S = 0.25
 _HEALTHY_S_MAX = 30.0
-# What an operation in hand may take until it has its outcome: its tries with their pauses.
-_LAST_OPERATION_S_MAX = 15.0
+_LAST_ANSWER_S_MAX = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +57,10 @@ async def run(plan: Plan, folder: RunFolder, faults: Sequence[Fault], *, display
     """
     plan.save(folder.plan)
     schedule.save(folder.schedule, faults)
-    folder.points.write_text(json.dumps({"seed": plan.seed, "points": points.choose(plan.seed)}, indent=1))
+    folder.points.write_text(json.dumps(points.choose(plan.seed), indent=1))
     async with _stage(plan, folder, display) as stage:
-        suffered = await _disturb(stage, faults)
-        return await _judge(stage, faults, suffered=suffered)
+        healed = await _disturb(stage, faults)
+        return await _judge(stage, faults, healed)
 
 
 @asynccontextmanager
@@ -125,8 +124,16 @@ async def _open(rest_url: str, *, token: str, seed: str) -> Errand:
     return Errand(name=f"c{seed}", charity_id=charity_id, campaign_ids=campaigns)
 
 
-async def _disturb(stage: _Stage, faults: Sequence[Fault]) -> int:
-    """Load and faults together, then everything healed and the load at its end; how many faults there were."""
+@dataclass(frozen=True, slots=True)
+class _Healed:
+    """How many faults there were, and when the last had ended, by the loop's clock."""
+
+    faults: int
+    at: float
+
+
+async def _disturb(stage: _Stage, faults: Sequence[Fault]) -> _Healed:
+    """Load and faults together, then everything healed and the load at its end."""
     stage.display.step("faults", total_s=stage.plan.seconds)
     failing: list[str] = []
     nemesis = Nemesis(stage.mesh, stage.provider, tell=failing.append)
@@ -148,13 +155,16 @@ async def _disturb(stage: _Stage, faults: Sequence[Fault]) -> int:
     await disturbing
     await stage.mesh.heal()
     over.set()
-    await asyncio.wait(working, timeout=_LAST_OPERATION_S_MAX)
+    stage.display.step("healing")
+    healed = _Healed(faults=nemesis.done, at=asyncio.get_running_loop().time())
+    # Whoever has no answer by then goes, and never learns what became of his call.
+    await asyncio.wait(working, timeout=_LAST_ANSWER_S_MAX)
     for task in (*working, sampling):
         task.cancel()
     for task in (*working, sampling):
         with suppress(asyncio.CancelledError):
             await task
-    return nemesis.done
+    return healed
 
 
 def _words(stage: _Stage, failing: list[str]) -> str:
@@ -162,39 +172,43 @@ def _words(stage: _Stage, failing: list[str]) -> str:
     return f"{counts.ops} ops, {counts.done} acked, {counts.unknown} unknown │ {failing[-1] if failing else 'no fault yet'}"
 
 
-async def _judge(stage: _Stage, faults: Sequence[Fault], *, suffered: int) -> Verdict:
-    stage.display.step("converging")
-    losses = any(fault.loses for fault in faults)
-    bound_s = judging.CONVERGED_AFTER_LOSS_S_MAX if losses else judging.CONVERGED_S_MAX
-    violations = list(stage.sampler.violations)
+async def _judge(stage: _Stage, faults: Sequence[Fault], healed: _Healed) -> Verdict:
+    """First whether it recovers, then whether everything is right."""
+    losses, clock = any(fault.loses for fault in faults), asyncio.get_running_loop().time
     if not await stage.mesh.healthy(within_s=_HEALTHY_S_MAX):
-        violations.append(Violation("P15", "health", f"not every part was healthy {_HEALTHY_S_MAX:g} s after the faults"))
-    places = stage.mesh.places
+        raise MeshDied(f"not every part was healthy {_HEALTHY_S_MAX:g} s after the faults")
+    healthy_s = round(clock() - healed.at, 2)
     await stage.provider.heal()
-    recover_s, found = await judging.converge(places, stage.provider, bound_s=bound_s)
-    violations += found
+    stage.display.step("converging")
+    differing = await judging.converge(stage.mesh.places, stage.provider, losses=losses)
+    recover_s = None if differing else round(clock() - healed.at, 2)
     stage.display.step("checking")
     await asyncio.sleep(judging.CALM_S)
-    violations += await judging.examine(places)
-    violations += await judging.compare_journal(places, stage.journal, charity_id=stage.errand.charity_id)
-    violations += [Violation("P4", *found) for found in stage.calls.contradictions]
-    violations += await judging.repeat(places, stage.calls, stage.journal, chance=stage.plan.source("repeats"))
-    repairs = await reading.repairs(places)
-    violations += judging.repaired_without_cause(repairs, losses=losses)
+    repairs = await reading.repairs(stage.mesh.places)
+    found = [
+        *stage.sampler.violations,
+        *differing,
+        *judging.repaired_without_cause(repairs, losses=losses),
+        *[Violation("P4", *contradiction) for contradiction in stage.calls.contradictions],
+        *await judging.compare_journal(stage.mesh.places, stage.journal, charity_id=stage.errand.charity_id),
+        *await judging.examine(stage.mesh.places),
+        *await judging.repeat(stage.mesh.places, stage.calls, stage.journal, chance=stage.plan.source("repeats")),
+    ]
     counts, met = stage.calls.counts, points.coverage(stage.folder.lives)
     return Verdict(
         seed=stage.plan.seed,
         losses=losses,
-        faults=suffered,
+        faults=healed.faults,
         self_kills=sum(point["ended"] for point in met.values()),
         ops=counts.ops,
         acked=counts.done,
         refused=counts.refused,
         unknown=counts.unknown,
         samples=stage.sampler.samples,
+        healthy_s=healthy_s,
         recover_s=recover_s,
         repairs=repairs,
         coverage=met,
-        violations=violations,
+        violations=found,
         folder=str(stage.folder.path),
     )

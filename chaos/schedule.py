@@ -12,7 +12,7 @@ from pathlib import Path
 from chaos import edges
 from chaos.proxy import Mode
 
-_PER_S = 1.0
+_PER_S = 0.8
 # A process is back two or three seconds after it was killed: longer faults would leave no load to be disturbed.
 _SECONDS = (0.3, 2.5)
 # Faults begin when the load is there, and have ended when it stops.
@@ -46,7 +46,7 @@ class Fault:
 
 
 def draw(seed: str, *, seconds: float, losses: bool) -> list[Fault]:
-    """About one fault a second. `losses`: whether NATS and Valkey lose what they hold, once at the least."""
+    """Nearly one fault a second. `losses`: whether NATS and Valkey lose what they hold, once at the least."""
     source = random.Random(f"{seed}:schedule")  # noqa: S311 - to be repeated
     last_at_s = max(seconds - _LAST_BEFORE_END_S, _FIRST_AT_S)
     faults, at_s = [], _FIRST_AT_S

@@ -16,7 +16,10 @@ _SHOWN_MAX = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """`recover_s`: from the end of the last fault until every book said the same; None: they never did."""
+    """`healthy_s`, `recover_s`: from the end of the last fault until every part answered, until every book said the same.
+
+    `recover_s` is None where they never did within the bound.
+    """
 
     seed: str
     losses: bool
@@ -27,6 +30,7 @@ class Verdict:
     refused: int
     unknown: int
     samples: int
+    healthy_s: float
     recover_s: float | None
     repairs: int
     coverage: Mapping[str, Mapping[str, int]]

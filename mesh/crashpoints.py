@@ -56,8 +56,9 @@ def reach(label: str) -> None:
 class Life:
     """One life of a process in a chaos run: it aims at one point and ends at its k-th passage; elsewhere it stalls now and then.
 
-    Every life draws from a stream of its own, otherwise each would end where the one before it did. What it passes is in a
-    file beside the plan, so that the run knows which points it has met. Once the file `healed` is there nothing ends any more.
+    Every life draws from a stream of its own, otherwise each would end where the one before it did. While it is young it does
+    not end: a process that only ever starts carries no load. What it passes is in a file beside the plan, so that the run
+    knows which points it has met. Once the file `healed` is there nothing ends any more.
     """
 
     def __init__(self, plan: Path, *, role: str) -> None:
@@ -67,6 +68,7 @@ class Life:
         # label → at which passage a life ends there at the latest.
         self._points: Mapping[str, int] = document["points"].get(role, {})
         self._healed = plan.parent / "healed"
+        self._grown_at = time.monotonic() + document["young_s"]
         self._aim, self._left = self._choose()
         self._passed: set[str] = set()
 
@@ -77,7 +79,7 @@ class Life:
             self._write(f"passed {label}")
         if label not in self._points or self._healed.exists():
             return
-        if label == self._aim:
+        if label == self._aim and time.monotonic() > self._grown_at:
             self._left -= 1
             if self._left <= 0:
                 self._write(f"ended {label}")
