@@ -1,7 +1,7 @@
 """Runs seeds, or replays a run that was kept.
 
-    python -m chaos --seed 7 --seconds 40
-    python -m chaos --replay DIR --times 10
+python -m chaos --seed 7 --seconds 40
+python -m chaos --replay DIR --times 10
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -56,15 +57,13 @@ def main(
     raise typer.Exit(0 if all(held) else EXIT_VIOLATED)
 
 
-def _drawn(
-    seed: str, *, seconds: float, workers: int, losses: bool | None, tree: Path
-) -> tuple[Plan, list[Fault]]:
+def _drawn(seed: str, *, seconds: float, workers: int, losses: bool | None, tree: Path) -> tuple[Plan, Sequence[Fault]]:
     lossy = losses_of(seed) if losses is None else losses
     plan = Plan(seed=seed, seconds=seconds, losses=lossy, tree=str(tree.resolve()), workers=workers)
     return plan, schedule.draw(seed, seconds=seconds, losses=lossy)
 
 
-def _one(plan: Plan, faults: list[Fault], *, console: Console, keep: bool) -> bool:
+def _one(plan: Plan, faults: Sequence[Fault], *, console: Console, keep: bool) -> bool:
     """Whether everything held; the folder is kept where it did not."""
     folder = RunFolder(Path(tempfile.mkdtemp(prefix=f"giving-chaos-{plan.seed}-")))
     # PostgreSQL runs as another user where we are root.

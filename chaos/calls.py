@@ -63,7 +63,11 @@ class Way(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A logical call, as the journal keeps it. `id`: of the operation; `client_id`: a guest's browser, empty for an operator."""
+    """A logical call, as the journal keeps it.
+
+    `id`: the operation's; `client_id`: of a guest's browser, empty for an operator; `about`: the donation, the payment
+    reference or the operation that it follows.
+    """
 
     id: str
     kind: str
@@ -72,7 +76,6 @@ class Request:
     body: Mapping[str, Any]
     key: str = ""
     client_id: str = ""
-    # What later operations are about: the donation, the campaign.
     about: Mapping[str, str] = field(default_factory=dict)
 
 

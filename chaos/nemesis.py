@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 from redis.asyncio import Redis
@@ -13,10 +14,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from chaos.processes import Mesh
+from chaos.processes import PARTS, Mesh
 from chaos.provider import Provider
 from chaos.proxy import Mode
-from chaos.schedule import Fault
+from chaos.schedule import EVERYTHING, Fault
 
 _REDIS_S_MAX = 1.0
 Tell = Callable[[str], None]
@@ -58,6 +59,8 @@ class Nemesis:
             await proxy.turn(Mode(fault.kind), amount=fault.amount)
             await asyncio.sleep(fault.seconds)
             await proxy.turn(Mode.PASS)
+        elif fault.target == EVERYTHING:
+            await asyncio.gather(*(self._mesh.kill(name) for name in PARTS))
         elif fault.kind == "kill":
             await self._mesh.kill(fault.target)
         elif fault.kind == "pause":
@@ -79,7 +82,7 @@ class Nemesis:
     async def _lose_valkey(self, fault: Fault) -> None:
         with contextlib.suppress(RedisError, OSError):
             async with _redis(self._redis_url) as redis:
-                held = {key: await redis.hgetall(key) async for key in redis.scan_iter("giving:totals:*")}
+                held: dict[bytes, Any] = {key: await redis.hgetall(key) async for key in redis.scan_iter("giving:totals:*")}
                 if fault.kind == "rewind":
                     await asyncio.sleep(fault.seconds)
                 await redis.flushall()

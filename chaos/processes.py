@@ -70,8 +70,8 @@ class Mesh:
     @property
     def places(self) -> Places:
         """Where the books are, past every proxy."""
-        servers = MeshSettings(database_url=None, nats_url=None, redis_url=None)
-        return of_run(self.run, self.data, servers)
+        embedded = MeshSettings.model_construct()  # whatever this terminal's environment says of other servers
+        return of_run(self.run, self.data, embedded)
 
     def url(self, edge: str) -> str:
         """The address of a load's edge."""
@@ -174,10 +174,7 @@ class Mesh:
         store, lost = self.data.path / "nats", self.data.path / "nats.lost"
         with self._held_supervisor():
             await self.kill("nats")
-            if store.exists():
-                store.rename(lost)
-            if copy is not None:
-                copy.rename(store)
+            _exchange(store, copy, lost=lost)
         shutil.rmtree(lost, ignore_errors=True)
 
     @contextlib.contextmanager
@@ -198,9 +195,14 @@ class Mesh:
         self.resume()
 
 
+def _exchange(store: Path, copy: Path | None, *, lost: Path) -> None:
+    """Two renames: nobody sees half of either."""
+    if store.exists():
+        store.rename(lost)
+    if copy is not None:
+        copy.rename(store)
+
+
 async def _all_ready(run: Run) -> bool:
     ready = await asyncio.gather(*(status.is_healthy(entry) for entry in run.parts))
     return all(ready)
-
-
-

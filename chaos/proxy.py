@@ -87,11 +87,7 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if self._mode is Mode.RST:
-                raise Cut
-            await self._until_passing(_HELD_OUT)
-            async with asyncio.timeout(_CONNECT_S_MAX):
-                theirs, to_them = await asyncio.open_connection(self._host, self._target_port)
+            theirs, to_them = await self._connect()
         except (OSError, TimeoutError, Cut):
             _reset(writer)
             return
@@ -106,6 +102,13 @@ class Proxy:
         finally:
             self._pairs.discard(pair)
             pair.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._mode is Mode.RST:
+            raise Cut
+        await self._until_passing(_HELD_OUT)
+        async with asyncio.timeout(_CONNECT_S_MAX):
+            return await asyncio.open_connection(self._host, self._target_port)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair, *, held: tuple[Mode, ...]

@@ -22,6 +22,10 @@ _LAST_BEFORE_END_S = 2.0
 _GROUPS = {"services": 4, "nats": 3, "postgres": 2, "valkey": 2, "edges": 4, "webhooks": 2, "provider": 2}
 _SERVICES = ("donation", "payment", "aggregator", "gateway", "live", "sandbox")
 _OF_PROCESS = {"kill": 5, "pause": 3}
+# The power goes: everything at once. Coming back takes many seconds, so a run has it once, and a short one not at all.
+EVERYTHING = "everything"
+_POWER_CUT_SHARE = 0.5
+_POWER_CUT_FROM_S = 25.0
 # Only what is derived may be lost.
 _OF_DERIVED = {**_OF_PROCESS, "wipe": 2, "rewind": 1}
 _OF_EDGE = {Mode.CUT: 3, Mode.DROP: 2, Mode.RST: 2, Mode.DELAY: 2, Mode.HALF_IN: 1, Mode.HALF_OUT: 1}
@@ -53,6 +57,9 @@ def draw(seed: str, *, seconds: float, losses: bool) -> list[Fault]:
     while at_s < last_at_s:
         faults.append(_fault(source, round(at_s, 2), room_s=seconds - at_s, losses=losses))
         at_s += source.expovariate(_PER_S)
+    if seconds >= _POWER_CUT_FROM_S and source.random() < _POWER_CUT_SHARE:
+        at_s = round(source.uniform(0.3, 0.5) * seconds, 2)
+        faults.append(Fault(at_s=at_s, target=EVERYTHING, kind="kill", seconds=0.0))
     if losses:
         # A wipe alone loses nothing while everyone keeps up: it has to meet a backlog.
         at_s = round(source.uniform(0.2, 0.6) * seconds, 2)
@@ -67,9 +74,7 @@ def _fault(source: random.Random, at_s: float, *, room_s: float, losses: bool) -
     if group == "edges":
         return _of_edge(source, at_s, seconds)
     if group == "webhooks":
-        return Fault(
-            at_s=at_s, target=group, kind=_pick(source, _OF_WEBHOOKS), seconds=seconds, amount=source.randint(2, 6)
-        )
+        return Fault(at_s=at_s, target=group, kind=_pick(source, _OF_WEBHOOKS), seconds=seconds, amount=source.randint(2, 6))
     if group == "provider":
         return Fault(at_s=at_s, target=group, kind=_pick(source, _OF_PROVIDER), seconds=seconds, amount=source.randint(1, 4))
     kinds = _OF_DERIVED if losses and group in ("nats", "valkey") else _OF_PROCESS

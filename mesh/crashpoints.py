@@ -54,11 +54,11 @@ def reach(label: str) -> None:
 
 
 class Life:
-    """One life of a process in a chaos run: it aims at one point and ends at its k-th passage; elsewhere it stalls now and then.
+    """One life of a process in a chaos run: it ends at the k-th passage of one point, and stalls now and then at others.
 
-    Every life draws from a stream of its own, otherwise each would end where the one before it did. While it is young it does
-    not end: a process that only ever starts carries no load. What it passes is in a file beside the plan, so that the run
-    knows which points it has met. Once the file `healed` is there nothing ends any more.
+    Every life draws from a stream of its own, otherwise each would end where the one before it did. While it is young it
+    does not end: a process that only ever starts carries no load. What it passes is in a file beside the plan, so that the
+    run knows which points it has met. Once the file `healed` is there nothing ends any more.
     """
 
     def __init__(self, plan: Path, *, role: str) -> None:
