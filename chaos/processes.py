@@ -18,7 +18,7 @@ from pathlib import Path
 from chaos import edges
 from chaos.plan import RunFolder
 from chaos.proxy import Mode, Proxy
-from cli import family, runfile, status
+from cli import family, launch, runfile, status
 from cli.config import MeshSettings
 from cli.family import ProcessKey
 from cli.folder import DataFolder
@@ -90,7 +90,7 @@ class Mesh:
     async def _start(self) -> None:
         with self._folder.log.open("ab") as log:
             self._supervisor = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cli", "up", "--data", str(self.data.path)),
+                *_dying_with_us(sys.executable, "-m", "cli", "up", "--data", str(self.data.path)),
                 env=self._environment(),
                 cwd=self._tree,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -193,6 +193,11 @@ class Mesh:
         for proxy in self.proxies.values():
             await proxy.turn(Mode.PASS)
         self.resume()
+
+
+def _dying_with_us(*command: str) -> tuple[str, ...]:
+    """The command, stopped by the kernel where this process is killed: a mesh that nobody watches would stay."""
+    return (sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), str(int(signal.SIGTERM)), "-", "-", *command)
 
 
 def _exchange(store: Path, copy: Path | None, *, lost: Path) -> None:
