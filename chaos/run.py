@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import aiohttp
-from giving_client import AsyncMeshClient
-
-from chaos import edges, journal, judging, points, reading, schedule
+from chaos import judging, points, reading, schedule
 from chaos.books import Violation
-from chaos.calls import ONCE, Calls
-from chaos.journal import Journal
-from chaos.load import CURRENCIES, Errand, Worker
+from chaos.load import Worker
 from chaos.nemesis import Nemesis
 from chaos.plan import Plan, RunFolder
-from chaos.processes import Mesh, MeshDied
 from chaos.progress import Display
-from chaos.provider import Provider
-from chaos.sampler import Sampler
 from chaos.schedule import Fault
+from chaos.stage import Stage, staged
 from chaos.verdict import Verdict
-from cli import rest
 
-_CAMPAIGNS = 3
 _TICK_S = 0.25
 _HEALTHY_S_MAX = 30.0
 _LAST_ANSWER_S_MAX = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stage:
-    """Everything that a run acts with."""
-
-    plan: Plan
-    folder: RunFolder
-    mesh: Mesh
-    provider: Provider
-    calls: Calls
-    journal: Journal
-    sampler: Sampler
-    errand: Errand
-    display: Display
 
 
 async def run(plan: Plan, folder: RunFolder, faults: Sequence[Fault], *, display: Display) -> Verdict:
@@ -58,70 +31,9 @@ async def run(plan: Plan, folder: RunFolder, faults: Sequence[Fault], *, display
     plan.save(folder.plan)
     schedule.save(folder.schedule, faults)
     folder.points.write_text(json.dumps(points.choose(plan.seed), indent=1))
-    async with _stage(plan, folder, display) as stage:
+    async with staged(plan, folder, display) as stage:
         healed = await _disturb(stage, faults)
         return await _judge(stage, faults, healed)
-
-
-@asynccontextmanager
-async def _stage(plan: Plan, folder: RunFolder, display: Display) -> AsyncIterator[_Stage]:
-    async with AsyncExitStack() as stack:
-        mesh = Mesh(folder=folder, tree=Path(plan.tree))
-        await stack.enter_async_context(mesh.running())
-        # No jar: each request carries its own donor's cookie. A connection that was cut is not used again.
-        connector = aiohttp.TCPConnector(limit=0)
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=connector)
-        )
-        target = mesh.proxies[edges.CHECKOUT].address
-        checkout = await stack.enter_async_context(AsyncMeshClient(target, retries=ONCE))
-        places = mesh.places
-        if places.sandbox is None:
-            raise RuntimeError("a run without the sandbox has no oracle")
-        written = await stack.enter_async_context(journal.opened(folder.journal))
-        provider = Provider(session, url=places.sandbox.sandbox_url, key=places.sandbox.api_key)
-        token = mesh.data.secret("development_token")
-        errand = await _open(places.rest_url, token=token, seed=plan.seed)
-        yield _Stage(
-            plan=plan,
-            folder=folder,
-            mesh=mesh,
-            provider=provider,
-            calls=Calls(
-                session,
-                checkout,
-                provider,
-                written,
-                rest_url=mesh.url(edges.BROWSER),
-                card_url=mesh.url(edges.CARD),
-                token=token,
-                publishable_key=places.sandbox.publishable_key,
-            ),
-            journal=written,
-            sampler=Sampler(session, places, charity_id=errand.charity_id, campaign_ids=errand.campaign_ids),
-            errand=errand,
-            display=display,
-        )
-
-
-async def _open(rest_url: str, *, token: str, seed: str) -> Errand:
-    """A charity with active campaigns in both currencies."""
-    headers = {"Authorization": f"Bearer {token}"}
-    async with aiohttp.ClientSession(rest_url, headers=headers, timeout=rest.TIMEOUT) as session:
-
-        async def post(path: str, body: dict[str, object]) -> dict[str, dict[str, str]]:
-            return await rest.post(session, path, body, key=str(uuid.uuid4()))
-
-        names = {"display_name": "Chaos", "mode": "MODE_TEST", "default_currency": "USD", "time_zone": "UTC"}
-        charity_id = (await post("/v1/charities", dict(names)))["charity"]["charity_id"]
-        rules = [{"currency": code, "minor_units_min": "1", "minor_units_max": "100000"} for code in CURRENCIES]
-        campaigns = []
-        for number in range(_CAMPAIGNS):
-            wanted: dict[str, object] = {"display_name": f"Chaos {number}", "currency_rules": rules}
-            made = await post(f"/v1/charities/{charity_id}/campaigns", wanted)
-            campaigns.append(made["campaign"]["campaign_id"])
-            await post(f"/v1/campaigns/{campaigns[-1]}:activate", {})
-    return Errand(name=f"c{seed}", charity_id=charity_id, campaign_ids=campaigns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,68 +44,80 @@ class _Healed:
     at: float
 
 
-async def _disturb(stage: _Stage, faults: Sequence[Fault]) -> _Healed:
+async def _disturb(stage: Stage, faults: Sequence[Fault]) -> _Healed:
     """Load and faults together, then everything healed and the load at its end."""
     stage.display.step("faults", total_s=stage.plan.seconds)
     failing: list[str] = []
-    nemesis = Nemesis(stage.mesh, stage.provider, tell=failing.append)
-    over = asyncio.Event()
+    nemesis, over = Nemesis(stage.mesh, stage.provider, tell=failing.append), asyncio.Event()
     sampling = asyncio.create_task(stage.sampler.run())
-    working = [
-        asyncio.create_task(worker.run(over))
-        for number in range(stage.plan.workers)
-        for worker in [Worker(number, stage.plan.source(f"worker {number}"), stage.calls, stage.errand)]
-    ]
+    working = [asyncio.create_task(worker.run(over)) for worker in _workers(stage)]
     disturbing = asyncio.create_task(nemesis.run(faults))
-    began = asyncio.get_running_loop().time()
-    while (passed_s := asyncio.get_running_loop().time() - began) < stage.plan.seconds:
-        stage.display.note(_words(stage, failing), done_s=passed_s)
-        await asyncio.wait({disturbing, *working}, timeout=_TICK_S, return_when=asyncio.FIRST_EXCEPTION)
-        for task in (disturbing, sampling, *working):
-            if task.done():
-                task.result()
-    await disturbing
-    await stage.mesh.heal()
-    over.set()
-    stage.display.step("healing")
-    healed = _Healed(faults=nemesis.done, at=asyncio.get_running_loop().time())
-    # Whoever has no answer by then goes, and never learns what became of his call.
-    await asyncio.wait(working, timeout=_LAST_ANSWER_S_MAX)
-    for task in (*working, sampling):
-        task.cancel()
-    for task in (*working, sampling):
-        with suppress(asyncio.CancelledError):
-            await task
+    try:
+        await _watch(stage, failing, [sampling, disturbing, *working])
+        await disturbing
+        await stage.mesh.heal()
+        over.set()
+        stage.display.step("healing")
+        healed = _Healed(faults=nemesis.done, at=asyncio.get_running_loop().time())
+        # Whoever has no answer by then goes, and never learns what became of his call.
+        await asyncio.wait(working, timeout=_LAST_ANSWER_S_MAX)
+    finally:
+        ended = await _cancelled(sampling, disturbing, *working)
+    for error in ended:
+        raise error
     return healed
 
 
-def _words(stage: _Stage, failing: list[str]) -> str:
+def _workers(stage: Stage) -> Iterator[Worker]:
+    for number in range(stage.plan.workers):
+        yield Worker(number, stage.plan.source(f"worker {number}"), stage.calls, stage.errand)
+
+
+async def _watch(stage: Stage, failing: Sequence[str], tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Shows how it goes until the time is over; raises what one of the tasks ended with."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    while (passed_s := clock() - began) < stage.plan.seconds:
+        stage.display.note(_words(stage, failing), done_s=passed_s)
+        await asyncio.wait(tasks, timeout=_TICK_S, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            if task.done():
+                task.result()
+
+
+async def _cancelled(*tasks: asyncio.Task[None]) -> list[BaseException]:
+    """Ends them all; what they ended with otherwise."""
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    return [result for result in results if result is not None and not isinstance(result, asyncio.CancelledError)]
+
+
+def _words(stage: Stage, failing: Sequence[str]) -> str:
     counts = stage.calls.counts
     return f"{counts.ops} ops, {counts.done} acked, {counts.unknown} unknown │ {failing[-1] if failing else 'no fault yet'}"
 
 
-async def _judge(stage: _Stage, faults: Sequence[Fault], healed: _Healed) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class _Recovery:
+    """After how many seconds every part answered, and every book said the same; None: not within the bound."""
+
+    healthy_s: float | None
+    recover_s: float | None
+    differing: Sequence[Violation]
+
+
+async def _judge(stage: Stage, faults: Sequence[Fault], healed: _Healed) -> Verdict:
     """First whether it recovers, then whether everything is right."""
-    losses, clock = any(fault.loses for fault in faults), asyncio.get_running_loop().time
-    if not await stage.mesh.healthy(within_s=_HEALTHY_S_MAX):
-        raise MeshDied(f"not every part was healthy {_HEALTHY_S_MAX:g} s after the faults")
-    healthy_s = round(clock() - healed.at, 2)
-    await stage.provider.heal()
-    stage.display.step("converging")
-    differing = await judging.converge(stage.mesh.places, stage.provider, losses=losses)
-    recover_s = None if differing else round(clock() - healed.at, 2)
-    stage.display.step("checking")
-    await asyncio.sleep(judging.CALM_S)
-    repairs = await reading.repairs(stage.mesh.places)
-    found = [
-        *stage.sampler.violations,
-        *differing,
-        *judging.repaired_without_cause(repairs, losses=losses),
-        *[Violation("P4", *contradiction) for contradiction in stage.calls.contradictions],
-        *await judging.compare_journal(stage.mesh.places, stage.journal, charity_id=stage.errand.charity_id),
-        *await judging.examine(stage.mesh.places),
-        *await judging.repeat(stage.mesh.places, stage.calls, stage.journal, chance=stage.plan.source("repeats")),
-    ]
+    losses = any(fault.loses for fault in faults)
+    recovery = await _recover(stage, healed, losses=losses)
+    repairs, found = 0, [*stage.sampler.violations, *recovery.differing]
+    if recovery.healthy_s is not None:
+        stage.display.step("checking")
+        await asyncio.sleep(judging.CALM_S)
+        repairs = await reading.repairs(stage.mesh.places)
+        found += judging.repaired_without_cause(repairs, losses=losses)
+        found += await _differences(stage)
     counts, met = stage.calls.counts, points.coverage(stage.folder.lives)
     return Verdict(
         seed=stage.plan.seed,
@@ -205,10 +129,33 @@ async def _judge(stage: _Stage, faults: Sequence[Fault], healed: _Healed) -> Ver
         refused=counts.refused,
         unknown=counts.unknown,
         samples=stage.sampler.samples,
-        healthy_s=healthy_s,
-        recover_s=recover_s,
+        healthy_s=recovery.healthy_s,
+        recover_s=recovery.recover_s,
         repairs=repairs,
         coverage=met,
         violations=found,
         folder=str(stage.folder.path),
     )
+
+
+async def _recover(stage: Stage, healed: _Healed, *, losses: bool) -> _Recovery:
+    clock = asyncio.get_running_loop().time
+    if not await stage.mesh.healthy(within_s=_HEALTHY_S_MAX):
+        words = f"not every part answered {_HEALTHY_S_MAX:g} s after the faults"
+        return _Recovery(None, None, [Violation("P15", "health", words)])
+    healthy_s = round(clock() - healed.at, 2)
+    await stage.provider.heal()
+    stage.display.step("converging")
+    differing = await judging.converge(stage.mesh.places, stage.provider, losses=losses)
+    return _Recovery(healthy_s, None if differing else round(clock() - healed.at, 2), differing)
+
+
+async def _differences(stage: Stage) -> list[Violation]:
+    """Between what callers were told, what the books say, and what repeats are answered."""
+    places = stage.mesh.places
+    return [
+        *[Violation("P4", *contradiction) for contradiction in stage.calls.contradictions],
+        *await judging.compare_journal(places, stage.journal, charity_id=stage.errand.charity_id),
+        *await judging.examine(places),
+        *await judging.repeat(places, stage.calls, stage.journal, chance=stage.plan.source("repeats")),
+    ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -22,7 +23,15 @@ _CHECK_EVERY_S = 2.0
 # Those that may be told while money moves and parts are away.
 _AT_EVERY_INSTANT = ("P5", "P10", "P12", "P14")
 _READ = aiohttp.ClientTimeout(total=3)
-_AWAY = (aiohttp.ClientError, TimeoutError, OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_AWAY = (
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+    ValueError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 class Sampler:
@@ -66,13 +75,10 @@ class Sampler:
             await asyncio.sleep(_EVERY_S)
 
     async def _never_above(self, display: str, totals: Mapping[str, Any]) -> None:
-        shown = gross_of(totals)
         committed = await reading.gross(self._places, self._charity_id)
         self.samples += 1
-        for currency, figure in shown.items():
-            known = committed.get((totals["campaign_id"], currency), 0)
-            if figure > known:
-                self._add("P14", totals["campaign_id"], f"{display} shows {figure} {currency}, {known} is committed")
+        for words in above(totals, committed):
+            self._add("P14", totals["campaign_id"], f"{display} shows {words}")
 
     async def _invariants(self) -> None:
         while True:
@@ -96,20 +102,15 @@ class Sampler:
             await asyncio.sleep(_EVERY_S)
 
     async def _follow(self, answer: aiohttp.ClientResponse, campaign_id: str) -> None:
-        """Versions grow on one connection, and what came in never becomes less."""
-        version, held = -1, dict[str, int]()
+        reader = Reader()
         async for line in answer.content:
             if not line.startswith(b"data:"):
                 continue
             totals = json.loads(line[5:]).get("totals")
             if not totals:
                 continue
-            newer, shown = int(totals["version"]), gross_of(totals)
-            if newer <= version:
-                self._add("P14", campaign_id, f"a reader was shown version {newer} after {version}")
-            if fallen := [code for code in held if shown.get(code, 0) < held[code]]:
-                self._add("P14", campaign_id, f"a reader saw the gross of {', '.join(fallen)} fall: {held}, then {shown}")
-            version, held = newer, shown
+            for words in reader.take(totals):
+                self._add("P14", campaign_id, f"a reader {words}")
             try:
                 await self._never_above("SSE", totals)
             except _AWAY:
@@ -119,6 +120,31 @@ class Sampler:
         violation = Violation(number, key, words)
         if violation not in self.violations:
             self.violations.append(violation)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Somebody at one connection: versions grow, and what came in never becomes less."""
+
+    version: int = -1
+    gross: Mapping[str, int] = field(default_factory=dict)
+
+    def take(self, totals: Mapping[str, Any]) -> Iterator[str]:
+        """What is wrong about what comes after the last."""
+        version, gross = int(totals["version"]), gross_of(totals)
+        if version <= self.version:
+            yield f"was shown version {version} after {self.version}"
+        if fallen := [currency for currency, figure in self.gross.items() if gross.get(currency, 0) < figure]:
+            yield f"saw the gross of {', '.join(fallen)} fall: {self.gross}, then {gross}"
+        self.version, self.gross = version, gross
+
+
+def above(totals: Mapping[str, Any], committed: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """What is shown and not committed, by campaign and currency."""
+    for currency, figure in gross_of(totals).items():
+        known = committed.get((totals["campaign_id"], currency), 0)
+        if figure > known:
+            yield f"{figure} {currency}, {known} is committed"
 
 
 def gross_of(totals: Mapping[str, Any]) -> dict[str, int]:

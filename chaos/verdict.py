@@ -18,7 +18,7 @@ _SHOWN_MAX = 20
 class Verdict:
     """`healthy_s`, `recover_s`: from the end of the last fault until every part answered, until every book said the same.
 
-    `recover_s` is None where they never did within the bound.
+    None where that was not within the bound; a mesh that is not whole again is judged no further.
     """
 
     seed: str
@@ -30,7 +30,7 @@ class Verdict:
     refused: int
     unknown: int
     samples: int
-    healthy_s: float
+    healthy_s: float | None
     recover_s: float | None
     repairs: int
     coverage: Mapping[str, Mapping[str, int]]
