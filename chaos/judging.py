@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import aiohttp
 
@@ -24,24 +24,29 @@ CONVERGED_AFTER_LOSS_S_MAX = 30.0
 # Late duplicates must move nothing.
 CALM_S = 2.0
 _QUIET_S_MAX = 10.0
+_LOOK_S = 1.0
 _REPEATED_MAX = 200
 _REPEATED_AT_ONCE = 8
 _REPEATABLE = ("record", "reverse", "promise", "refund")
 
 
-async def converge(places: Places, provider: Provider, *, losses: bool) -> list[Violation]:
-    """Returns nothing as soon as every book says the same, and what still differs after the bound."""
+async def converge(places: Places, provider: Provider, *, losses: bool, tell: Callable[[str], None]) -> list[Violation]:
+    """Returns nothing as soon as every book says the same, and what still differs after the bound.
+
+    `tell` hears what it waits for.
+    """
     bound_s = CONVERGED_AFTER_LOSS_S_MAX if losses else CONVERGED_S_MAX
     loop = asyncio.get_running_loop()
     began = loop.time()
     found: list[Violation] = []
-    while (left_s := began + bound_s - loop.time()) > 0:
+    while loop.time() < began + bound_s:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             await provider.hurry()
-        (line,) = [line async for line in check.check(places, wait_s=left_s, only=["P13"])]
+        (line,) = [line async for line in check.check(places, wait_s=_LOOK_S, only=["P13"])]
         if line.verdict is Verdict.HOLDS:
             return []
         found = list(_violations(line))
+        tell(f"converging: {'; '.join(violation.words for violation in found)}")
     return [Violation("P15", "convergence", f"not within {bound_s:g} s"), *found]
 
 

@@ -146,7 +146,7 @@ async def _recover(stage: Stage, healed: _Healed, *, losses: bool) -> _Recovery:
     healthy_s = round(clock() - healed.at, 2)
     await stage.provider.heal()
     stage.display.step("converging")
-    differing = await judging.converge(stage.mesh.places, stage.provider, losses=losses)
+    differing = await judging.converge(stage.mesh.places, stage.provider, losses=losses, tell=stage.display.step)
     return _Recovery(healthy_s, None if differing else round(clock() - healed.at, 2), differing)
 
 

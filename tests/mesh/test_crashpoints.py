@@ -46,7 +46,7 @@ for passage in range(40):
 
 
 def lives(folder: Path, *, count: int, young_s: float = 0) -> list[int]:
-    """The exit codes of so many lives, one after the other."""
+    """The exit codes of so many lives, one after the other; with this seed the first ends at the 17th passage."""
     plan = folder / "points.json"
     plan.write_text(json.dumps({"seed": "1", "young_s": young_s, "points": {"teller": {"between": 80}}}))
     command = [sys.executable, "-c", LIVES, str(plan)]
@@ -55,19 +55,21 @@ def lives(folder: Path, *, count: int, young_s: float = 0) -> list[int]:
 
 @pytest.mark.requirement("RES-1")
 def test_lives_of_a_chaos_run_end_at_points_that_are_on_each_by_its_own_draws(tmp_path: Path) -> None:
-    codes = lives(tmp_path, count=6)
-    assert set(codes) == {0, -signal.SIGKILL}
-    records = [(tmp_path / "lives" / f"teller.{number}").read_text().split("\n") for number in range(6)]
-    assert [("ended between" in record) for record in records] == [code != 0 for code in codes]
-    assert not any("ended elsewhere" in record for record in records)
-    assert any("passed elsewhere" in record for record in records)
+    assert lives(tmp_path, count=2) == [-signal.SIGKILL, 0]
+    first, second = ((tmp_path / "lives" / f"teller.{number}").read_text().splitlines() for number in range(2))
+    assert first == ["passed between", "passed elsewhere", "ended between"]
+    assert second == ["passed between", "passed elsewhere"]
 
 
 @pytest.mark.requirement("RES-1")
-def test_nothing_ends_while_it_is_young_nor_once_the_run_is_healed(tmp_path: Path) -> None:
-    assert lives(tmp_path, count=4, young_s=60) == [0] * 4
+def test_no_life_ends_while_it_is_young(tmp_path: Path) -> None:
+    assert lives(tmp_path, count=1, young_s=60) == [0]
+
+
+@pytest.mark.requirement("RES-1")
+def test_no_life_ends_once_the_run_is_healed(tmp_path: Path) -> None:
     (tmp_path / "healed").touch()
-    assert lives(tmp_path, count=4) == [0] * 4
+    assert lives(tmp_path, count=1) == [0]
 
 
 def test_production_refuses_to_start_with_armed_points() -> None:
