@@ -41,8 +41,10 @@ def up(data: Data = _DEFAULT_DATA) -> None:
 @app.command()
 def status(data: Data = _DEFAULT_DATA) -> None:
     """Show each part with its address and health; exits with 1 unless all are healthy."""
-    table, healthy = asyncio.run(states.status(DataFolder(data)))
+    table, healthy, held_back = asyncio.run(states.status(DataFolder(data)))
     Console().print(table)
+    if held_back:
+        Console(highlight=False).print(held_back, markup=False, soft_wrap=True)
     raise typer.Exit(0 if healthy else 1)
 
 
@@ -147,7 +149,9 @@ def check(
 
 @app.command()
 def reconcile(
-    file: Annotated[Path, typer.Argument(help="Stripe's report, itemised by balance transaction: CSV.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="Stripe's report, itemised by balance transaction: CSV.")
+    ],
     data: Data = _DEFAULT_DATA,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of it.")] = False,
 ) -> None:

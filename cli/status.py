@@ -6,15 +6,20 @@ import asyncio
 import signal
 import time
 
+import grpc
+from giving.payment.v1.payment_operations_service_pb2 import Breaker, GetBreakerRequest
+from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperationsServiceStub
 from rich.table import Table
 
 from cli import family, gates, runfile
 from cli.folder import DataFolder
+from cli.lines import harmless
 from cli.refusal import CommandRefused
 from cli.runfile import Entry, Run
 
 # All waves one after the other, each within its parts' own bounds.
 _STOP_S_MAX = 90.0
+_BREAKER_S_MAX = 2.0
 _NOTHING = "nothing runs on {path}: start it with `mesh up`"
 
 
@@ -30,8 +35,8 @@ def running(folder: DataFolder) -> Run:
     return run
 
 
-async def status(folder: DataFolder) -> tuple[Table, bool]:
-    """A table of the parts, and whether all are healthy."""
+async def status(folder: DataFolder) -> tuple[Table, bool, str]:
+    """A table of the parts, whether all are healthy, and what holds calls to the provider back; empty: nothing does."""
     run = running(folder)
     healthy = await asyncio.gather(*(is_healthy(entry) for entry in run.parts))
     table = Table("part", "pid", "address", "health", "since")
@@ -39,7 +44,24 @@ async def status(folder: DataFolder) -> tuple[Table, bool]:
     for entry, is_healthy in zip(run.parts, healthy, strict=True):
         health = "[green]healthy[/]" if is_healthy else "[red]not healthy[/]"
         table.add_row(entry.name, str(entry.pid), entry.address, health, _since(entry.since))
-    return table, all(healthy)
+    return table, all(healthy), await _held_back(run)
+
+
+async def _held_back(run: Run) -> str:
+    address = run.address("payment")
+    if address is None:
+        return ""
+    async with grpc.aio.insecure_channel(address) as channel:
+        try:
+            answer = await PaymentOperationsServiceStub(channel).GetBreaker(GetBreakerRequest(), timeout=_BREAKER_S_MAX)
+        except grpc.aio.AioRpcError:
+            # That it does not answer stands in its line.
+            return ""
+    breaker = answer.breaker
+    if breaker.state == Breaker.STATE_CLOSED:
+        return ""
+    why = f"held by {breaker.actor}: {breaker.reason}" if breaker.held else "it did not answer; it is probed by itself"
+    return harmless(f"calls to the payment provider are paused: {why}")
 
 
 async def is_healthy(entry: Entry) -> bool:

@@ -53,14 +53,31 @@ def show(console: Console, answer: TraceDonationResponse) -> None:
     """The answer for people."""
     if answer.HasField("donation"):
         console.print(_headline(answer.donation), style="bold", markup=False, soft_wrap=True)
-    table = Table("time", "service", "what", "details")
-    for step in answer.steps:
-        cells = (_time(step.time), step.service, step.what, _details(step.details))
-        table.add_row(*(Text(harmless(cell)) for cell in cells))
-    console.print(table)
+    if console.is_terminal:
+        console.print(_table(answer))
+    else:
+        _show_lines(console, answer)
     next_time = f" ({_time(answer.next_time)})" if answer.HasField("next_time") else ""
     for name, words in (("why ", answer.why), ("next", f"{answer.next}{next_time}")):
         console.print(f"{name}  {harmless(words)}", markup=False, soft_wrap=True)
+
+
+def _table(answer: TraceDonationResponse) -> Table:
+    table = Table("time", "service", "what")
+    # Ids are there to be taken on: none is cut.
+    table.add_column("details", overflow="fold")
+    for step in answer.steps:
+        cells = (_time(step.time), step.service, step.what, "\n".join(_details(step.details)))
+        table.add_row(*(Text(harmless(cell)) for cell in cells))
+    return table
+
+
+def _show_lines(console: Console, answer: TraceDonationResponse) -> None:
+    """For pipes: nothing is cut or folded."""
+    for step in answer.steps:
+        console.print(harmless(f"{_time(step.time)}  {step.service}  {step.what}"), markup=False, soft_wrap=True)
+        for line in _details(step.details):
+            console.print(harmless(f"    {line}"), markup=False, soft_wrap=True)
 
 
 def _headline(donation: Donation) -> str:
@@ -73,5 +90,5 @@ def _time(time: Timestamp) -> str:
     return f"{time.ToDatetime().isoformat(sep=' ', timespec='milliseconds')}Z"
 
 
-def _details(details: Mapping[str, str]) -> str:
-    return "\n".join(f"{name} {details[name]}" for name in sorted(details) if not name.endswith(_FOR_PROGRAMS))
+def _details(details: Mapping[str, str]) -> list[str]:
+    return [f"{name} {details[name]}" for name in sorted(details) if not name.endswith(_FOR_PROGRAMS)]

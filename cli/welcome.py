@@ -50,6 +50,7 @@ In another terminal, after  export PATH="$PWD/.venv/bin:$PWD/.tools/bin:$PATH" :
 Ctrl-C here stops everything.
 """
 
+_SANDBOX = "sandbox at {stripe.sandbox_url}, its control under /sandbox with the key {stripe.api_key}"
 
 # Whoever gives there is a guest: known by a random cookie, and let in again by the token of his one donation.
 _PAYING = r"""A donor gives $10 on that page with a test card; by hand, what his browser does:
@@ -80,7 +81,7 @@ def text(*, ports: Ports, token: str, ports_file: Path, stripe: Stripe) -> str:
         **{name: ports.address(name) for name in names},
     }
     return _TEXT.format(
-        stripe=f"sandbox at {stripe.sandbox_url}" if stripe.sandbox_url else "the real one, with STRIPE_API_KEY",
+        stripe=_SANDBOX.format(stripe=stripe) if stripe.sandbox_url else "the real one, with STRIPE_API_KEY",
         token=token,
         ports_file=ports_file,
         paying=_PAYING.format(**places) if stripe.sandbox_url else "",

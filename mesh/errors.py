@@ -130,7 +130,8 @@ class InvalidArgument(Refusal):
         """Several fields that break their rules; the first ones where there are too many to name."""
         named = [violation.cut() for violation in fields[:FIELDS_MAX]]
         more = [f"and {len(fields) - FIELDS_MAX} more"] if len(fields) > FIELDS_MAX else []
-        return cls("; ".join([*(f"{one.field}: {one.description}" for one in named), *more]), fields=named)
+        words = (f"{one.field}: {one.description}" if one.field else one.description for one in named)
+        return cls("; ".join([*words, *more]), fields=named)
 
 
 class MalformedRequest(Refusal):

@@ -101,32 +101,32 @@ SELECT id FROM recorded;
 -- One payment.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE id = $1;
 
 -- name: payment_for_update
 -- One payment, locked until its change is committed.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE id = $1 FOR UPDATE;
 
 -- name: payment_of_donation
 -- The payment of a donation.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE donation_id = $1 AND charity_id = $2;
 
 -- name: payment_of_intent
 -- The payment of the provider's intent, locked until its change is committed.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE provider_id = $1 FOR UPDATE;
 
 -- name: unproven_payment_of_donation
@@ -134,8 +134,8 @@ FROM payment WHERE provider_id = $1 FOR UPDATE;
 -- committed.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment
 WHERE donation_id = $1 AND provider_id IS NULL
   AND EXISTS (SELECT FROM attempt
@@ -147,8 +147,8 @@ FOR UPDATE;
 -- A page of a charity's payments, newest first, before an id.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment WHERE charity_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3;
 
 -- name: attempts
@@ -169,7 +169,7 @@ SET state = $3, captured = $4, refunded = $5, refunding = $6, disputed = $7, los
     client_secret = $10, progress_second = $11, progress_status = $12, progress_code = $13, said_second = $14,
     said_refunded = $15, said_disputed = $16, canceled = $17, refused = $18, unwanted = $19, manual_reason = $20,
     next_attempt_time = $21, leased_until = CASE WHEN NOT $26 THEN leased_until END, version = $22, actor = $23,
-    correlation_id = coalesce(nullif($24, ''), correlation_id), update_time = $25
+    correlation_id = coalesce(nullif($24, ''), correlation_id), update_time = $25, contradiction = $27, look_demanded = $28
 WHERE id = $1 AND charity_id = $2;
 
 -- name: schedule_payment
@@ -178,7 +178,7 @@ WHERE id = $1 AND charity_id = $2;
 UPDATE payment
 SET next_attempt_time = $3, manual_reason = $4, leased_until = CASE WHEN NOT $6 THEN leased_until END,
     actor = CASE WHEN manual_reason = $4 THEN actor ELSE $5 END,
-    update_time = CASE WHEN manual_reason = $4 THEN update_time ELSE $7 END
+    update_time = CASE WHEN manual_reason = $4 THEN update_time ELSE $7 END, contradiction = $8, look_demanded = $9
 WHERE id = $1 AND charity_id = $2;
 
 -- name: insert_attempt
@@ -211,8 +211,8 @@ SET state = excluded.state, amount = excluded.amount, withdrawals = excluded.wit
 -- Payments that are not proven to have ended, oldest first, after an id; $4: only those that an operator has to look at.
 SELECT id, charity_id, campaign_id, donation_id, request_digest, currency, amount, captured, refunded, refunding, disputed,
        lost, manual_capture, provider_id, client_secret, progress_second, progress_status, progress_code, said_second,
-       said_refunded, said_disputed, canceled, refused, unwanted, manual_reason, next_attempt_time, version, create_time,
-       update_time
+       said_refunded, said_disputed, canceled, refused, unwanted, contradiction, look_demanded, manual_reason,
+       next_attempt_time, version, create_time, update_time
 FROM payment
 WHERE id > $1 AND create_time <= $2 AND (next_attempt_time IS NOT NULL OR manual_reason <> '') AND (NOT $4 OR manual_reason <> '')
 ORDER BY id LIMIT $3;
@@ -510,14 +510,21 @@ UPDATE checkpoint SET next_time = NULL WHERE name = $1 AND holder = '';
 -- What our books say of movements at the provider, by the intent, or else by the charge, refund or dispute: the payment, and
 -- what moved there in its own currency; null where its books have no such movement. No row: it is no payment of ours. Scalar
 -- subqueries and limits keep each look-up one by key. A charge moves all that was authorised, and what was not captured of it
--- goes back by itself; some charges move what was captured only. A refund that failed later has moved twice.
+-- goes back by itself; some charges move what was captured only. A refund that failed later has moved twice, and so has a debit
+-- that a bank refused: it had been on the balance since the bank was asked.
 SELECT m.id, p.id AS payment_id, p.charity_id, p.campaign_id, p.currency AS our_currency,
        CASE m.category
          WHEN 'charge' THEN
-           CASE WHEN p.captured > 0
+           CASE WHEN EXISTS (SELECT FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
+                               AND a.object_id = m.source_id AND a.kind = 2 AND a.outcome = 3)
+                THEN p.amount
+                WHEN p.captured > 0
                      AND NOT EXISTS (SELECT FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
                                        AND a.kind = 2 AND a.outcome = 2 AND a.object_id <> m.source_id)
                 THEN CASE WHEN m.amount = p.captured AND m.currency = p.currency THEN p.captured ELSE p.amount END END
+         WHEN 'charge_failure' THEN
+           (SELECT -p.amount FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
+              AND a.object_id = coalesce(nullif(m.charge_id, ''), m.source_id) AND a.kind = 2 AND a.outcome = 3)
          WHEN 'partial_capture_reversal' THEN CASE WHEN p.captured > 0 THEN p.captured - p.amount END
          WHEN 'refund' THEN
            (SELECT -a.amount FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
@@ -611,6 +618,17 @@ FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text
             $9::timestamptz[], $10::uuid[])
   AS i (id, class, payment_id, charity_id, campaign_id, our_currency, our_amount, looks, next_look_time, posting_id)
 WHERE b.id = i.id;
+
+-- name: hasten_movements
+-- Movements of a payment, or of its intent before that was known, with which our books do not agree: they are due at once. Locked
+-- in the order of their ids, as by everybody who locks some.
+UPDATE balance_transaction SET next_look_time = $3
+WHERE id IN (
+  SELECT id FROM balance_transaction
+  WHERE (payment_id = $1 AND class IN ('missing_in_books', 'amount_mismatch'))
+     OR (class = 'unknown_source' AND intent_id <> '' AND intent_id = $2)
+  ORDER BY id FOR NO KEY UPDATE
+);
 
 -- name: stage_settlement_rows
 -- Where the rows of a file stand while it is read: of this connection alone, so that nothing of a file that is refused, or
@@ -707,8 +725,9 @@ ON CONFLICT (id) DO NOTHING;
 -- name: name_payouts_of_staged_rows
 -- A file says which payout a movement was paid out with; the provider's list of movements does not.
 UPDATE balance_transaction b SET payout_id = s.payout_id
-FROM pg_temp.staged_row s
-WHERE s.id = b.id AND NOT s.finding AND b.payout_id = '' AND s.payout_id <> '';
+FROM (SELECT t.id, s.payout_id FROM pg_temp.staged_row s JOIN balance_transaction t ON t.id = s.id
+      WHERE NOT s.finding AND t.payout_id = '' AND s.payout_id <> '' ORDER BY t.id FOR NO KEY UPDATE OF t) AS s
+WHERE s.id = b.id;
 
 -- name: insert_staged_findings
 -- Keeps the rows that say again, or otherwise, what was known.
@@ -761,16 +780,13 @@ WHERE (i.provider_time, i.name) < ($2, $3)
 ORDER BY i.provider_time DESC, i.name DESC LIMIT $5;
 
 -- name: items_of_clearing
--- The same of what stands on the clearing account since before a time: our books say that it moved, and the provider's balance
--- does not. What the balance shows and our books do not say is a movement of its own.
+-- The same of what has been missing at the provider since before a time.
 SELECT i.payment_id, i.currency, i.amount, i.since, i.name, coalesce(p.provider_id, '') AS source_id
 FROM (
   SELECT c.payment_id, c.currency, c.amount, c.since, (c.payment_id::text || ' ' || c.currency) COLLATE "C" AS name
-  FROM clearing c
+  FROM missing_at_provider c
   WHERE c.since <= least($1::timestamptz, $2::timestamptz) AND c.since >= coalesce($4::date AT TIME ZONE 'utc', '-infinity')
     AND c.since < coalesce(($4::date + 1) AT TIME ZONE 'utc', 'infinity')
-    AND NOT EXISTS (SELECT FROM balance_transaction b WHERE b.payment_id = c.payment_id
-                      AND b.class IN ('missing_in_books', 'amount_mismatch'))
 ) AS i
 CROSS JOIN LATERAL (SELECT provider_id FROM payment WHERE id = i.payment_id LIMIT 1) AS p
 WHERE (i.since, i.name) < ($2, $3)
@@ -806,12 +822,10 @@ GROUP BY currency;
 -- name: missing_of_day
 -- What our books say moved on a day and the provider's balance has not shown until a time, by currency.
 SELECT c.currency, count(*) AS count, sum(c.amount)::bigint AS net
-FROM clearing c
+FROM missing_at_provider c
 WHERE c.since >= $1::date AT TIME ZONE 'utc' AND c.since < ($1::date + 1) AT TIME ZONE 'utc' AND c.since <= $2
-  AND NOT EXISTS (SELECT FROM balance_transaction b WHERE b.payment_id = c.payment_id
-                    AND b.class IN ('missing_in_books', 'amount_mismatch'))
 GROUP BY c.currency ORDER BY c.currency;
 
 -- name: oldest_missing
 -- Since when something has been missing at the provider that our books say moved before a time, and how much is.
-SELECT count(*) AS count, min(since) AS since FROM clearing WHERE since <= $1;
+SELECT count(*) AS count, min(since) AS since FROM missing_at_provider WHERE since <= $1;

@@ -12,7 +12,7 @@ import contextlib
 import datetime
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 from uuid import UUID
@@ -51,8 +51,8 @@ _log = structlog.get_logger()
 class Provider(Protocol):
     """The provider's side of payments."""
 
-    async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
-        """Makes the intent; a repeat with the same attempt gives the same."""
+    async def create_intent(self, payment: Payment, *, attempt_id: UUID, again: int = 0) -> Answer:
+        """Makes the intent; a repeat with the same attempt gives the same, unless it was refused `again` times."""
         ...
 
     async def cancel_intent(self, provider_id: str, *, attempt_id: UUID, again: int = 0) -> Answer:
@@ -99,11 +99,15 @@ class Breaker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Learned:
-    """What an asking brought: facts, when to ask again if that was not all, and what cannot be true of the payment."""
+    """What an asking brought: facts, and when to ask again if that was not all; None: as is planned for what is open.
+
+    `contradiction`: what cannot be true of the payment. `answered`: the provider said how the payment stands.
+    """
 
     facts: Sequence[Fact]
-    ask_at: datetime.datetime
+    ask_at: datetime.datetime | None = None
     contradiction: str = ""
+    answered: bool = False
 
 
 class Reconciler:
@@ -146,15 +150,6 @@ class Reconciler:
         if task:
             await asyncio.wait({task})
 
-    async def look(self, payment_id: UUID, *, patience_s: float) -> None:
-        """Learns how a payment stands at the provider, whether or not something of it is open.
-
-        Reads its intent where it has taken nothing, otherwise all that went back. Waits at most `patience_s`; the asking
-        goes on without its caller. While calls are paused nothing is learned.
-        """
-        if self._breaker.enter():
-            await asyncio.wait({self._tasks.start(self._look(payment_id))}, timeout=max(patience_s, 0))
-
     async def run(self) -> None:
         """Asks what is due, until it is cancelled."""
         while True:
@@ -193,35 +188,17 @@ class Reconciler:
         with _interrupted(payment_id):
             if held or await self._taken(payment_id):
                 await self._ask_all(payment_id)
-
-    async def _look(self, payment_id: UUID) -> None:
-        with _interrupted(payment_id):
-            await self._take_over(payment_id)
-            payment = await self._desk.payments.get(payment_id)
-            if payment is None or not payment.provider_id:
+            else:
                 self._breaker.leave()
-                await self._desk.payments.release(payment_id)
-                return
-            step = Step.REVIEW if payment.captured else Step.CHECK
-            after = await self._learn(payment, await self._take(step, payment))
-            if self._is_due(after):
-                await self._ask_all(payment_id)
 
     async def _taken(self, payment_id: UUID) -> bool:
         """Takes the payment; False where another holder, perhaps of another process, has finished with it."""
         while not await self._desk.payments.claim(payment_id, now=self._desk.clock.now(), until=self.lease_until()):
             await asyncio.sleep(_HOLDER_LOOK_S)
             payment = await self._desk.payments.get(payment_id)
-            if payment is None or next_step(payment, now=self._desk.clock.now()) in (None, Step.CHECK):
+            if payment is None or not _goes_on(payment, now=self._desk.clock.now()):
                 return False
         return True
-
-    async def _take_over(self, payment_id: UUID) -> None:
-        """Takes the payment as soon as nobody else holds it."""
-        while True:
-            if await self._desk.payments.claim(payment_id, now=self._desk.clock.now(), until=self.lease_until()):
-                return
-            await asyncio.sleep(_HOLDER_LOOK_S)
 
     async def _ask_all(self, payment_id: UUID) -> None:
         for _ in range(_STEPS_MAX):
@@ -239,7 +216,8 @@ class Reconciler:
 
     async def _take(self, step: Step | None, payment: Payment) -> _Learned:
         if step is None:
-            return _Learned((), self._desk.clock.now())
+            self._breaker.leave()
+            return _Learned(())
         taken = {
             Step.CREATE: self._create,
             Step.LOOK_UP: self._look_up,
@@ -261,11 +239,11 @@ class Reconciler:
     async def _create(self, payment: Payment) -> _Learned:
         (call,) = payment.calls(AttemptKind.CREATE_INTENT)
         attempt_id = await self._begin(payment, call)
-        answer = await self._provider.create_intent(payment, attempt_id=attempt_id)
+        answer = await self._provider.create_intent(payment, attempt_id=attempt_id, again=call.refusals)
         crashpoints.reach("payment.called")
-        if isinstance(answer, Refused):
-            return _Learned((IntentRefused(answer.code),), self._desk.clock.now())
-        return self._learned(answer, call)
+        if not isinstance(answer, Refused):
+            return self._learned(answer, call)
+        return self._refused(call, answer) if _may_be_asked_again(answer) else _Learned((IntentRefused(answer.code),))
 
     async def _look_up(self, payment: Payment) -> _Learned:
         (call,) = payment.calls(AttemptKind.CREATE_INTENT)
@@ -278,7 +256,9 @@ class Reconciler:
 
     async def _check(self, payment: Payment) -> _Learned:
         answer = await self._provider.get_intent(payment.provider_id)
-        return _Learned((answer.fact,) if isinstance(answer, Seen) else (), self._desk.clock.now())
+        if isinstance(answer, Seen):
+            return _Learned((answer.fact,), answered=True)
+        return _Learned((), self._desk.clock.now() + REVIEW_AGAIN)
 
     async def _cancel(self, payment: Payment) -> _Learned:
         (call,) = payment.calls(AttemptKind.CANCEL_INTENT)
@@ -313,8 +293,8 @@ class Reconciler:
             return self._learned(answer if not isinstance(answer, Refused) else Unproven(), call)
         held = isinstance(answer.fact, IntentSeen) and answer.fact.progress.status is IntentStatus.REQUIRES_CAPTURE
         if held and absent_for_sure(call, now=now):
-            return _Learned((answer.fact, self._not_done(call)), now)
-        return _Learned((answer.fact,), ask_again_at(call, now=now))
+            return _Learned((answer.fact, self._not_done(call)), answered=True)
+        return _Learned((answer.fact,), ask_again_at(call, now=now), answered=True)
 
     async def _refund(self, payment: Payment) -> _Learned:
         call = _demand(open_call(payment, AttemptKind.REFUND))
@@ -332,8 +312,8 @@ class Reconciler:
             return _Learned((), now + REVIEW_AGAIN)
         ours = {refund.attempt_id for refund in answer.fact.refunds}
         if call and must_look_up(call, now=now) and str(call.id) not in ours and absent_for_sure(call, now=now):
-            return _Learned((answer.fact, self._not_done(call)), now)
-        return _Learned((answer.fact,), ask_again_at(call, now=now) if call else now + REVIEW_AGAIN)
+            return _Learned((answer.fact, self._not_done(call)), answered=True)
+        return _Learned((answer.fact,), ask_again_at(call, now=now) if call else now + REVIEW_AGAIN, answered=True)
 
     def _not_done(self, call: Attempt) -> CallRefused:
         """A look-up proved that nothing came of a call: it is made again, under a key of its own."""
@@ -343,10 +323,10 @@ class Reconciler:
     def _refused(self, call: Attempt, answer: Refused) -> _Learned:
         now = self._desk.clock.now()
         number = call.refusals + 1
-        again = reasons.of_call(answer.code).cure in (reasons.Cure.RETRY, reasons.Cure.OPERATOR)
+        again = _may_be_asked_again(answer)
         fact = CallRefused(_demand_id(call), number, answer.code, again=again, time=now)
         facts = (answer.intent, fact) if answer.intent else (fact,)
-        return _Learned(facts, retry_at(refusals=number, now=now) if again else now)
+        return _Learned(facts, retry_at(refusals=number, now=now) if again else None)
 
     async def _begin(self, payment: Payment, call: Attempt) -> UUID:
         attempt_id = _demand_id(call)
@@ -357,7 +337,7 @@ class Reconciler:
     def _learned(self, answer: Seen | Unproven | NotReached, call: Attempt) -> _Learned:
         now = self._desk.clock.now()
         if isinstance(answer, Seen):
-            return _Learned((answer.fact,), now)
+            return _Learned((answer.fact,), answered=True)
         if isinstance(answer, NotReached):
             return _Learned((), now + REACH_AGAIN)
         unproven = CallUnproven(call.kind, now, saved=answer.saved, attempt_id=call.id)
@@ -379,18 +359,29 @@ class Reconciler:
         if locked is None:
             raise AssertionError("payments are never deleted")
         ask_at = learned.ask_at
-        if locked.next_attempt_time and locked.version != asked.version:
+        wished = (locked.version, locked.look_demanded) != (asked.version, asked.look_demanded)
+        if ask_at and locked.next_attempt_time and wished:
             # Somebody wished for something while we asked; it does not wait for what we have planned.
             ask_at = min(ask_at, locked.next_attempt_time)
         return await self._desk.changes.apply(
             connection,
-            locked,
+            self._told(locked, asked, learned),
             learned.facts,
             actor=ACTOR,
             correlation_id="",
             ask_at=ask_at,
             holder=True,
-            contradiction=learned.contradiction,
+        )
+
+    def _told(self, locked: Payment, asked: Payment, learned: _Learned) -> Payment:
+        """The payment with what is no fact: a demand that was met, and what the provider's answer says against our books."""
+        answered = learned.answered or bool(learned.contradiction)
+        looked = next_step(asked, now=self._desk.clock.now()) in (Step.REVIEW, Step.CHECK)
+        return replace(
+            locked,
+            # A demand that came while we asked is not met by our answer.
+            look_demanded=locked.look_demanded and not (asked.look_demanded and looked and answered),
+            contradiction=learned.contradiction if answered else locked.contradiction,
         )
 
 
@@ -404,6 +395,15 @@ def _interrupted(payment_id: UUID) -> Iterator[None]:
         _log.warning("asking the provider was interrupted", payment_id=str(payment_id), error=error.reason_name)
     except Exception as error:  # noqa: BLE001 - the payment stays due, and its lease ends
         _log.error("asking the provider failed", payment_id=str(payment_id), exc_info=error)
+
+
+def _goes_on(payment: Payment, *, now: datetime.datetime) -> bool:
+    """Whether something more than its donor's silence is still to be asked about."""
+    return payment.look_demanded or next_step(payment, now=now) not in (None, Step.CHECK)
+
+
+def _may_be_asked_again(answer: Refused) -> bool:
+    return reasons.of_call(answer.code).cure in (reasons.Cure.RETRY, reasons.Cure.OPERATOR)
 
 
 def _demand(call: Attempt | None) -> Attempt:

@@ -31,6 +31,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "unix_socket_directories": "",
         "log_min_messages": "warning",
         "log_checkpoints": "off",
+        # The details of an error show the whole row that it is about, secrets with it.
+        "log_error_verbosity": "terse",
     }
 )
 _NONE: Mapping[str, str] = MappingProxyType({})

@@ -40,6 +40,7 @@ _WORDS = {
     ),
     "does not match regex pattern `^[!-~]{1,255}$`": "must be 1 to 255 visible ASCII characters",
     "does not match regex pattern `^[A-Z]{3}$`": "must be an ISO 4217 code in capitals, such as USD",
+    "does not match regex pattern `^[0-9]{4}-[0-9]{2}-[0-9]{2}$`": "must be a date such as 2027-03-28",
     "must not be in list [0]": "must be set",
 }
 # RFC 3339's years 1 to 9999, which are Python's too.

@@ -42,9 +42,9 @@ def next_step(payment: Payment, *, now: datetime.datetime) -> Step | None:
         refund = open_call(payment, AttemptKind.REFUND)
         if refund:
             return Step.REVIEW if must_look_up(refund, now=now) else Step.REFUND
-        return Step.REVIEW if payment.unmatched else None
+        return Step.REVIEW if payment.unmatched or payment.look_demanded else None
     if payment.closed:
-        return None
+        return Step.CHECK if payment.look_demanded and payment.provider_id else None
     if payment.provider_id:
         return _step_of_intent(payment)
     (call,) = payment.calls(AttemptKind.CREATE_INTENT)
@@ -73,11 +73,19 @@ def must_look_up(call: Attempt, *, now: datetime.datetime) -> bool:
 def due_time(
     payment: Payment, *, now: datetime.datetime, ask_at: datetime.datetime | None = None
 ) -> datetime.datetime | None:
-    """When the provider has to be asked next: at `ask_at` or at once, or when a silence is looked into."""
+    """When the provider has to be asked next: at `ask_at` or at once; a silence is looked into at its ages at the latest."""
     step = next_step(payment, now=now)
-    if step is Step.CHECK:
-        return next((payment.create_time + age for age in CHECKED_AT if payment.create_time + age > now), None)
+    if step is Step.CHECK and not payment.look_demanded:
+        planned = _looked_into_at(payment, now=now)
+        return min(planned, ask_at) if ask_at else planned
     return (ask_at or now) if step else None
+
+
+def _looked_into_at(payment: Payment, *, now: datetime.datetime) -> datetime.datetime:
+    """The next of the ages at which a silence is looked into; after the last one every day, until it has ended."""
+    last = payment.create_time + CHECKED_AT[-1]
+    ages = (payment.create_time + age for age in CHECKED_AT)
+    return next((time for time in ages if time > now), last + ((now - last) // DAY + 1) * DAY)
 
 
 def absent_for_sure(call: Attempt, *, now: datetime.datetime) -> bool:
@@ -98,6 +106,8 @@ def retry_at(*, refusals: int, now: datetime.datetime) -> datetime.datetime:
 
 def manual_reason(payment: Payment, *, now: datetime.datetime) -> str:
     """Why an operator has to look; empty where nobody has to."""
+    if payment.contradiction:
+        return f"the provider contradicts our books: {payment.contradiction}"
     if payment.excess:
         return "more went back than was taken"
     return next((reason for call in payment.attempts if call.open and (reason := _stuck(call, now=now))), "")

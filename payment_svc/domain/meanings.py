@@ -62,6 +62,7 @@ OF_CALLS: Mapping[str, str] = {
     "charge_not_refundable": _NOTHING_LEFT,
     "charge_expired_for_capture": "what was held is held no longer",
     "payment_intent_unexpected_state": "the intent ended otherwise",
+    "released": "ours: no refund but what a capture left of the authorisation",
     "provider_error": "ours: a look-up proved that nothing had come of a call whose answer was lost",
 }
 

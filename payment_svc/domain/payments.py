@@ -198,6 +198,10 @@ class Payment:
     canceled: bool = False
     refused: bool = False
     unwanted: bool = False
+    # What the provider said that cannot be true of it; empty where its last answer could be.
+    contradiction: str = ""
+    # Somebody wants to know how it stands at the provider, although nothing of it is open.
+    look_demanded: bool = False
     # Why an operator has to look; empty where nobody has to.
     manual_reason: str = ""
     next_attempt_time: datetime.datetime | None = None

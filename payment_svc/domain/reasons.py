@@ -54,6 +54,7 @@ OF_CALLS: Mapping[str, Reason] = {
     "charge_not_refundable": _ENDED,
     "charge_expired_for_capture": _ENDED,
     "payment_intent_unexpected_state": _ENDED,
+    "released": _ENDED,
 }
 
 

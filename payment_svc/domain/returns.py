@@ -90,6 +90,10 @@ def dispute_seen(payment: Payment, fact: DisputeSeen) -> Payment:
 
 def listed(payment: Payment, fact: ReturnsListed) -> Payment:
     """Everything that the provider has, each like a fact of its own, and that this is all."""
+    shown = {refund.refund_id for refund in fact.refunds}
+    before = [refund for refund in payment.attempts if refund.gone_back and refund.second < fact.second]
+    if any(refund.object_id not in shown for refund in before):
+        raise Contradiction("a refund that the provider told of is not among those that it lists")
     refunded = sum(refund.amount.minor_units for refund in fact.refunds if refund.outcome is not Outcome.REFUSED)
     said = ReturnsSaid(fact.second, refunded, bool(fact.disputes))
     after = reduce(dispute_seen, fact.disputes, reduce(refund_seen, fact.refunds, payment))

@@ -24,7 +24,7 @@ from payment_svc.domain.payments import Attempt, Payment
 from payment_svc.domain.settlement import MovementPage
 from payment_svc.provider.breaker import CallsPaused, CircuitBreaker, GuardedClient
 from payment_svc.provider.movements import movement_from
-from payment_svc.provider.shapes import dispute_seen, intent_seen, is_release, named, refund_seen
+from payment_svc.provider.shapes import dispute_seen, intent_seen, named, refund_seen
 
 # Waits before repetitions under the same idempotency key. They are ours and not the SDK's, which remembers the last failure
 # only: a lost answer followed by a refused connection is unproven, not unreached.
@@ -43,8 +43,11 @@ class Stripe:
         self._movements = client.v1.balance_transactions
         self._events = client.v1.events
 
-    async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
-        """Makes the intent, unconfirmed. A repeat with the same attempt gives the same intent, within a day."""
+    async def create_intent(self, payment: Payment, *, attempt_id: UUID, again: int = 0) -> Answer:
+        """Makes the intent, unconfirmed. A repeat with the same attempt gives the same intent, within a day.
+
+        `again` counts refusals, after each of which it is another call.
+        """
         params: Any = {
             "amount": payment.amount.minor_units,
             "currency": payment.amount.currency.lower(),
@@ -57,7 +60,7 @@ class Stripe:
                 "charity_id": str(payment.charity_id),
             },
         }
-        options: Any = {"idempotency_key": _key(attempt_id)}
+        options: Any = {"idempotency_key": _key(attempt_id, again=again)}
         return await _asked(lambda: self._intents.create_async(params, options), intent_seen)
 
     async def cancel_intent(self, provider_id: str, *, attempt_id: UUID, again: int = 0) -> Answer:
@@ -108,7 +111,7 @@ class Stripe:
             return Seen(
                 ReturnsListed(
                     second,
-                    tuple([refund_seen(shown, second=second) for shown in given_back if not is_release(shown)]),
+                    tuple([refund_seen(shown, second=second) for shown in given_back]),
                     tuple([dispute_seen(shown.to_dict(), second=second) async for shown in disputes.auto_paging_iter()]),
                 )
             )

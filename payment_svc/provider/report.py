@@ -21,6 +21,10 @@ OPTIONAL = ("available_on_utc", "automatic_payout_id", "charge_id", "payment_int
 # No row of Stripe's is nearly as long; without a bound an open quote would hold the whole file.
 ROW_CHARACTERS_MAX = 65_536
 _AMOUNT = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,6}))?", re.ASCII)
+# So that the sums of the largest file stay below 2^63.
+_UNITS_MAX = 10**12
+# As far as clocks of the provider reach.
+_YEAR_MIN, _YEAR_END = 1970, 2100
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}", re.ASCII)
 # Decimals of currencies that the mesh does not take: Stripe settles them with two.
 _EXPONENT_ELSEWHERE = 2
@@ -153,7 +157,10 @@ def _optional_id(text: str | None) -> str:
 def _time(text: str) -> datetime.datetime:
     if not _TIME.fullmatch(text):
         raise ValueError("no time of a report")
-    return datetime.datetime.fromisoformat(f"{text}+00:00")
+    time = datetime.datetime.fromisoformat(f"{text}+00:00")
+    if not _YEAR_MIN <= time.year < _YEAR_END:
+        raise ValueError("no time of the provider")
+    return time
 
 
 def _units(text: str, currency: str) -> int:
@@ -166,4 +173,6 @@ def _units(text: str, currency: str) -> int:
     if decimals[exponent:].strip("0"):
         raise ValueError("more decimals than the currency has")
     units = int(found[2] + decimals[:exponent])
+    if units > _UNITS_MAX:
+        raise ValueError("no balance holds so many")
     return -units if found[1] else units

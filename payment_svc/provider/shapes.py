@@ -12,6 +12,8 @@ from payment_svc.domain.payments import DisputeState, IntentStatus, Outcome, Pro
 
 _ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+# The code of a refund that is none to us.
+RELEASED = "released"
 _SECONDS_MAX = 4_102_444_800  # the year 2100
 
 
@@ -48,23 +50,31 @@ def _given_back(charge: Mapping[str, Any]) -> int:
     return max(int(charge.get("amount_refunded") or 0) - released, 0)
 
 
-def is_release(refund: Mapping[str, Any]) -> bool:
-    """Whether a refund, shown with its balance transaction, is only what a capture left of the authorisation."""
-    moved = refund.get("balance_transaction")
-    return isinstance(moved, Mapping) and moved.get("reporting_category") == "partial_capture_reversal"
-
-
 def refund_seen(shown: Mapping[str, Any], *, second: int) -> RefundSeen:  # noqa: ARG001 - its status moves one way only
-    """A Refund as it was shown."""
+    """A Refund as it was shown; what a capture left of the authorisation took nothing from us."""
     metadata = shown.get("metadata")
+    if _is_release(shown):
+        outcome, code = Outcome.REFUSED, RELEASED
+    else:
+        outcome = _REFUNDS[shown["status"]]
+        code = _code(shown.get("failure_reason")) if outcome is Outcome.REFUSED else ""
     return RefundSeen(
         refund_id=named(shown["id"]),
         amount=_money(shown["amount"], shown["currency"]),
-        outcome=_REFUNDS[shown["status"]],
+        outcome=outcome,
         second=second_from(shown["created"]),
         attempt_id=str(metadata.get("attempt_id", "")) if isinstance(metadata, Mapping) else "",
-        code=_code(shown.get("failure_reason")) if shown["status"] in ("failed", "canceled") else "",
+        code=code,
     )
+
+
+def _is_release(refund: Mapping[str, Any]) -> bool:
+    """Whether a refund, shown with its balance transaction, is only what a capture left of the authorisation.
+
+    An event shows no more than the movement's id: a refund that it tells of counts until a listing tells what it was.
+    """
+    moved = refund.get("balance_transaction")
+    return isinstance(moved, Mapping) and moved.get("reporting_category") == "partial_capture_reversal"
 
 
 def dispute_seen(shown: Mapping[str, Any], *, second: int) -> DisputeSeen:  # noqa: ARG001 - its state moves one way only

@@ -60,6 +60,14 @@ class Waiting(Protocol):
         ...
 
 
+class Movements(Protocol):
+    """What the provider's balance says moved."""
+
+    async def hasten(self, connection: Connection, payment: Payment, *, now: datetime.datetime) -> None:
+        """What does not agree with a payment's books is due to be looked at."""
+        ...
+
+
 class Log(Protocol):
     """The event log."""
 
@@ -71,9 +79,19 @@ class Log(Protocol):
 class Changes:
     """Applies facts to locked payments."""
 
-    def __init__(self, *, payments: PaymentBook, postings: PostingBook, waiting: Waiting, log: Log, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        payments: PaymentBook,
+        postings: PostingBook,
+        movements: Movements,
+        waiting: Waiting,
+        log: Log,
+        clock: Clock,
+    ) -> None:
         self._payments = payments
         self._postings = postings
+        self._movements = movements
         self._waiting = waiting
         self._log = log
         self._clock = clock
@@ -88,13 +106,11 @@ class Changes:
         correlation_id: str,
         ask_at: datetime.datetime | None = None,
         holder: bool = False,
-        contradiction: str = "",
     ) -> Payment:
         """The payment after the facts, stored, posted and announced.
 
-        `ask_at`: when the provider is asked next if it must. `holder`: the caller holds the payment for asking, and lets go
-        of it unless something is due at once. `contradiction`: what the provider says that cannot be true; an operator has
-        to look.
+        `ask_at`: when the provider is asked next if it must; None: as is planned for what is open. `holder`: the caller
+        holds the payment for asking, and lets go of it unless something is due at once.
 
         Raises:
             Contradiction: a fact cannot be true of this payment; nothing was written.
@@ -102,9 +118,8 @@ class Changes:
         """
         now = self._clock.now()
         advanced = reduce(advance, facts, payment)
-        planned = self._planned(payment, advanced, ask_at=ask_at)
-        if contradiction:
-            planned = replace(planned, manual_reason=f"the provider contradicts our books: {contradiction}")
+        kept = None if holder else payment.next_attempt_time
+        planned = self._planned(payment, advanced, ask_at=ask_at, kept=kept)
         release = holder and (planned.next_attempt_time is None or planned.next_attempt_time > now)
         if advanced == payment:
             await self._payments.schedule(connection, planned, actor=actor, release=release, now=now)
@@ -114,6 +129,9 @@ class Changes:
         news = quiet != payment or (advanced.state, advanced.failure_code) != said
         after = replace(planned, version=payment.version + news)
         stored = await self._payments.save(connection, payment, after, Stamp(actor, correlation_id, now), release=release)
+        if news:
+            # Before the posting: whoever settles holds a movement first, and then what stands on clearing.
+            await self._movements.hasten(connection, stored, now=now)
         await self._post(connection, payment, stored)
         if stored.provider_id != payment.provider_id:
             await self._waiting.hasten(connection, stored.provider_id, now=now)
@@ -122,11 +140,22 @@ class Changes:
             await self.announce(connection, stored, before=payment)
         return stored
 
-    def _planned(self, before: Payment, after: Payment, *, ask_at: datetime.datetime | None) -> Payment:
-        """When the provider is asked next: as it was planned, where the same is still to be asked."""
+    async def demand_look(self, connection: Connection, payment: Payment, *, actor: str) -> Payment:
+        """Has the provider asked at once about a locked payment: for what is open of it, otherwise how it stands there."""
+        now = self._clock.now()
+        is_open = next_step(payment, now=now) is not None
+        demanded = payment if is_open or not payment.provider_id else replace(payment, look_demanded=True)
+        planned = self._planned(payment, demanded, ask_at=now, kept=None)
+        await self._payments.schedule(connection, planned, actor=actor, release=False, now=now)
+        return planned
+
+    def _planned(
+        self, before: Payment, after: Payment, *, ask_at: datetime.datetime | None, kept: datetime.datetime | None
+    ) -> Payment:
+        """When the provider is asked next; `kept`: when it was to be, which stays where the same is still to be asked."""
         now = self._clock.now()
         same = next_step(before, now=now) is next_step(after, now=now)
-        due = due_time(after, now=now, ask_at=ask_at or (before.next_attempt_time if same else None))
+        due = due_time(after, now=now, ask_at=ask_at or (kept if same else None))
         return replace(after, next_attempt_time=due, manual_reason=manual_reason(after, now=now))
 
     async def announce(self, connection: Connection, payment: Payment, *, before: Payment) -> None:

@@ -15,6 +15,7 @@ from mesh.errors import InvalidArgument
 from mesh.fence import Fence, make_fence
 from mesh.postgres import Connection
 from payment_svc import convert
+from payment_svc.domain import meanings
 from payment_svc.domain.facts import CaptureAsked, Fact, RefundAsked, Unwanted
 from payment_svc.domain.payments import LEGAL, Attempt, Command, Outcome, Payment
 from payment_svc.refusals import PaymentNotFound, PaymentStateConflict, ProviderRefused, RefundExceedsRemaining
@@ -81,7 +82,9 @@ class Moves:
             payment = await self._waits.asked(payment)
         call = _call_of(payment, key)
         if call.outcome is Outcome.REFUSED and not call.object_id:
-            raise ProviderRefused("the provider refused it", payment_id=payment.id, provider_code=call.code)
+            raise ProviderRefused(
+                f"the provider refused it: {meanings.of_call(call.code)}", payment_id=payment.id, provider_code=call.code
+            )
         return payment, call, replayed
 
     def _may_be_made(self, payment: Payment, call: Attempt) -> bool:
@@ -145,8 +148,11 @@ def _fact(request: Request, payment: Payment, key: UUID) -> Fact:
             raise InvalidArgument.of("amount", "is more than is held")
         return CaptureAsked(key, amount)
     amount = _amount(request, payment, default=payment.refundable)
-    if amount == 0:
-        raise RefundExceedsRemaining("nothing is left", payment_id=payment.id, remaining_minor_units=0)
+    # The constraint decides where two ask at once; what is plainly too much is no error of the database's.
+    if amount == 0 or amount > payment.refundable:
+        left = payment.refundable
+        words = "less than that is left" if left else "nothing is left"
+        raise RefundExceedsRemaining(words, payment_id=payment.id, remaining_minor_units=left)
     return RefundAsked(key, amount, request.reason)
 
 

@@ -10,7 +10,6 @@ from giving.payment.v1 import payment_operations_service_pb2 as messages
 from mesh import pages
 from mesh.fence import make_fence
 from mesh.postgres import Connection
-from payment_svc.domain.asking import next_step
 from payment_svc.domain.explanation import waits_for
 from payment_svc.domain.payments import Payment
 from payment_svc.refusals import PaymentNotFound
@@ -58,17 +57,19 @@ class OpenPayments:
             raise PaymentNotFound("no such payment", payment_id=request.payment_id)
         if request.dry_run:
             return payment, False
-        known = payment
-        is_new = await self._desk.database.run(lambda connection: self._demand(connection, request, known))
-        if is_new:
-            is_open = next_step(payment, now=self._desk.clock.now())
-            payment = await (self._waits.asked(payment) if is_open else self._waits.looked(payment))
-        return payment, not is_new
+        is_new = await self._desk.database.run(lambda connection: self._demand(connection, request))
+        return await self._waits.asked(payment) if is_new else payment, not is_new
 
-    async def _demand(self, connection: Connection, request: messages.AskProviderRequest, payment: Payment) -> bool:
+    async def _demand(self, connection: Connection, request: messages.AskProviderRequest) -> bool:
+        payment = await self._desk.payments.lock(connection, UUID(request.payment_id))
+        if payment is None:
+            raise AssertionError("payments are never deleted")
         fence = make_fence(request, method="AskProvider", key_field="request_id", tenant_id="")
         asked = Command("AskProvider", request.payment_id, request.reason, charity_id=payment.charity_id)
-        return await self._fences.is_new(connection, asked, fence, now=self._desk.clock.now())
+        is_new = await self._fences.is_new(connection, asked, fence, now=self._desk.clock.now())
+        if is_new:
+            await self._desk.changes.demand_look(connection, payment, actor=fence.caller)
+        return is_new
 
     def reason_of(self, payment: Payment) -> str:
         """Why it is open."""

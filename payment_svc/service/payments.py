@@ -18,7 +18,7 @@ from mesh.rpc.tenancy import may_touch
 from payment_svc import convert
 from payment_svc.domain.asking import Step, next_step
 from payment_svc.domain.facts import Unwanted
-from payment_svc.domain.payments import LEGAL, Command, Payment
+from payment_svc.domain.payments import LEGAL, AttemptKind, Command, Payment
 from payment_svc.refusals import PaymentAbandoned, PaymentNotFound, PaymentStateConflict, ProviderUnavailable
 from payment_svc.service.changes import Desk
 from payment_svc.service.waiting import Waits
@@ -85,7 +85,8 @@ class Payments:
             )
         if known is None and not self._breaker.enter():
             raise ProviderUnavailable(
-                "the payment provider does not answer; repeat with the same key", retry_after_s=self._breaker.retry_after_s()
+                "calls to the payment provider are paused; repeat with the same key",
+                retry_after_s=self._breaker.retry_after_s(),
             )
 
     def _awaits_secret(self, payment: Payment) -> bool:
@@ -94,7 +95,8 @@ class Payments:
         if payment.client_secret or payment.closed:
             return False
         due = payment.next_attempt_time is None or payment.next_attempt_time <= now
-        return due or next_step(payment, now=now) is not Step.LOOK_UP
+        refused = any(call.refusals for call in payment.calls(AttemptKind.CREATE_INTENT))
+        return due or (next_step(payment, now=now) is not Step.LOOK_UP and not refused)
 
     async def abandon_payment(self, request: messages.AbandonPaymentRequest) -> tuple[Payment, bool]:
         """The payment, called off at the provider, and whether it was before this call.

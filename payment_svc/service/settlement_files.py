@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from payment_svc.store.settlement_files import Outcome, SettlementFiles, Staging
 Parts = AsyncIterator[messages.UploadSettlementRequest]
 # Rows that are judged and staged together: some milliseconds of work, between which other calls have their turn.
 _ROWS_MAX = 500
+# How long a part of a file may be on its way.
+PART_S_MAX = 15.0
 # How long a file takes that somebody else uploads, at a guess.
 _BUSY_S = 5.0
 
@@ -103,7 +106,7 @@ class Uploads:
     async def _stage(self, parts: Parts, file: SettlementFile, staging: Staging) -> int:
         """Reads and stages the file as it arrives; how many rows it has."""
         reader, digest, size, count = self._reader(), hashlib.sha256(), 0, 0
-        async for part in parts:
+        async for part in _arriving(parts):
             if not part.HasField("chunk"):
                 raise InvalidArgument.of("header", "comes once, and first")
             digest.update(part.chunk)
@@ -138,6 +141,24 @@ class Uploads:
     def _stamp(self) -> Stamp:
         call = current_call()
         return Stamp(scope_of(call.identity) if call else "", call.correlation_id if call else "", self._desk.clock.now())
+
+
+async def _arriving(parts: Parts) -> Parts:
+    """The parts as they come; a file that stands still is given up, because all others wait for it.
+
+    Raises:
+        FileRefused: nothing came for too long.
+    """
+    arriving = aiter(parts)
+    while True:
+        try:
+            async with asyncio.timeout(PART_S_MAX):
+                part = await anext(arriving)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise FileRefused(Problem.TRUNCATED) from error
+        yield part
 
 
 async def _header(parts: Parts) -> messages.UploadSettlementRequest.Header:

@@ -27,10 +27,6 @@ class Asking(Protocol):
         """Asks what has to be asked about a payment; waits at most `patience_s`."""
         ...
 
-    async def look(self, payment_id: UUID, *, patience_s: float) -> None:
-        """Learns how a payment stands at the provider, whether or not something of it is open."""
-        ...
-
 
 class Waits:
     """Lets a caller wait."""
@@ -49,17 +45,10 @@ class Waits:
         `held`: the caller has just taken the payment.
         """
         self._desk.wake()
-        await self._asking.ask(payment.id, patience_s=self._patience_s(), held=held)
-        return await self._desk.payments.get(payment.id) or payment
-
-    async def looked(self, payment: Payment) -> Payment:
-        """The payment after the provider was asked how it stands there, whether or not something of it is open."""
-        await self._asking.look(payment.id, patience_s=self._patience_s())
-        return await self._desk.payments.get(payment.id) or payment
-
-    def _patience_s(self) -> float:
         call = current_call()
-        return min(PATIENCE_S, call.remaining_s() - _MARGIN_S) if call else PATIENCE_S
+        patience_s = min(PATIENCE_S, call.remaining_s() - _MARGIN_S) if call else PATIENCE_S
+        await self._asking.ask(payment.id, patience_s=patience_s, held=held)
+        return await self._desk.payments.get(payment.id) or payment
 
     async def proven(self, payment: Payment) -> Payment:
         """The payment, after the provider was asked about what is unproven of it."""

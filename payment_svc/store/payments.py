@@ -130,6 +130,8 @@ class PaymentStore:
             actor,
             release,
             now,
+            payment.contradiction,
+            payment.look_demanded,
         )
 
     async def claim(self, payment_id: UUID, *, now: datetime.datetime, until: datetime.datetime) -> bool:
@@ -199,6 +201,8 @@ class PaymentStore:
                 stamp.correlation_id,
                 stamp.now,
                 release,
+                payment.contradiction,
+                payment.look_demanded,
             )
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "payment_returns_bounded":

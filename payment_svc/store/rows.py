@@ -47,6 +47,8 @@ def payment_from(row: asyncpg.Record, attempts: Iterable[asyncpg.Record], disput
         canceled=row["canceled"],
         refused=row["refused"],
         unwanted=row["unwanted"],
+        contradiction=row["contradiction"],
+        look_demanded=row["look_demanded"],
         manual_reason=row["manual_reason"],
         next_attempt_time=row["next_attempt_time"],
     )

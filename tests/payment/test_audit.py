@@ -189,9 +189,9 @@ async def test_whoever_leaves_a_payment_to_an_operator_stands_in_its_trail_and_w
             (None, "unproven for a day", "payment"),
             (later, "unproven for a day", "a planner"),
         ):
-            await connection.execute(schedule, *ids, due, reason, actor, True, later)
+            await connection.execute(schedule, *ids, due, reason, actor, True, later, "", False)
         # The clock of the others is not to reach it.
-        await connection.execute(schedule, *ids, None, "unproven for a day", "a planner", True, later)
+        await connection.execute(schedule, *ids, None, "unproven for a day", "a planner", True, later, "", False)
     (entry,) = await office.trail(payment.payment_id)
     assert steps([entry], "manual_reason") == [("", "unproven for a day")]
     assert entry.actor == "payment"

@@ -29,5 +29,23 @@ async def test_a_flood_of_lost_answers_drains_at_the_published_times_and_makes_n
     assert {flood.stripe.made[payment_id] for payment_id in ids} == {1}
 
 
+@pytest.mark.requirement("PAY-11")
+async def test_payments_that_our_own_account_stands_against_wait_for_an_operator_and_are_made_when_it_is_mended(
+    database: Database,
+) -> None:
+    flood = Flood(database, losses=0)
+    flood.stripe.refusing = "account_invalid"
+    ids = await flood.record(3)
+    async with flood.asking():
+        words = {"create_intent: refused 1 times: account_invalid"}
+        await until(lambda: flood.manual_reasons(ids), holds=lambda found: found == words)
+        assert await flood.states(ids) == Counter({PaymentState.CREATED: 3})
+        flood.stripe.refusing = ""
+        flood.wait(31)
+        await until(lambda: flood.states(ids), holds=lambda found: found == Counter({PaymentState.REQUIRES_ACTION: 3}))
+    assert await flood.manual_reasons(ids) == {""}
+    assert {flood.stripe.made[payment_id] for payment_id in ids} == {1}
+
+
 async def settled_asks(flood: Flood) -> int:
     return flood.stripe.asked

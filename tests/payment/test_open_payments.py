@@ -122,8 +122,45 @@ async def test_what_contradicts_our_books_waits_for_an_operator(till: Till, oper
     await changed(till, payment_id, "amount = amount + 1")
     await operations.AskProvider(asking(payment_id))
     item = await until(lambda: listed(operations, payment_id, manual=True))
-    words = "the intent's amount or currency is not the payment's"
-    assert item.reason == f"the provider contradicts our books: {words}"
+    words = "the provider contradicts our books: the intent's amount or currency is not the payment's"
+    assert item.reason == words
+    await changed(till, payment_id, "amount = amount - 1")
+    # A webhook is no look at it: what it does not speak of may still be so.
+    await confirm(till.sandbox, created.client_secret)
+    paid = await till.reaches(payment_id, P.STATE_SUCCEEDED)
+    assert paid.manual_reason == words
+    assert (await operations.AskProvider(asking(payment_id))).payment.manual_reason == ""
+    assert await listed(operations, payment_id, manual=True) is None
+
+
+@pytest.mark.requirement("PAY-11", "PAY-8")
+async def test_what_an_operator_demands_during_a_pause_is_asked_after_it(till: Till, operations: Any) -> None:
+    created = await till.create(order())
+    await confirm(till.sandbox, created.client_secret)
+    paid = await till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    await till.sandbox.webhook_fault("withhold", times=None)
+    await till.sandbox.ask("POST", "refunds", payment_intent=paid.provider_id, amount=700)
+    await till.set_breaker(messages.Breaker.STATE_OPEN)
+    try:
+        asked = (await operations.AskProvider(asking(paid.payment_id))).payment
+    finally:
+        await till.set_breaker(messages.Breaker.STATE_CLOSED)
+    assert asked.refunded.minor_units == 0
+    await until(lambda: till.payment(paid.payment_id), holds=lambda found: found.refunded.minor_units == 700)
+    await until(lambda: listed(operations, paid.payment_id), holds=lambda found: found is None)
+
+
+@pytest.mark.requirement("INT-7", "HKI-5")
+async def test_a_silence_that_could_not_be_looked_into_is_looked_into_again_soon(till: Till) -> None:
+    created = await till.create(order())
+    await till.sandbox.webhook_fault("withhold", times=None)
+    await confirm(till.sandbox, created.client_secret)
+    await till.sandbox.fault("error_500", call="payment_intents.retrieve", times=1)
+    payment_id = created.payment.payment_id
+    till.clock.advance(datetime.timedelta(minutes=1))
+    await until(lambda: waiting_s(till, payment_id), holds=lambda found: 0 < found <= 30)
+    till.clock.advance(datetime.timedelta(seconds=30))
+    await till.reaches(payment_id, P.STATE_SUCCEEDED)
 
 
 @pytest.mark.requirement("PAY-11")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mesh.money import Money
 from payment_svc.domain.advance import DECLINES_MAX, advance
-from payment_svc.domain.asking import CHECKED_AT, Step, absent_for_sure, ask_again_at, due_time, next_step
+from payment_svc.domain.asking import CHECKED_AT, DAY, Step, absent_for_sure, ask_again_at, due_time, next_step
 from payment_svc.domain.facts import (
     CallRefused,
     CallUnproven,
@@ -33,7 +33,9 @@ from payment_svc.domain.payments import (
     DisputeState,
     IntentStatus,
     Outcome,
+    Payment,
     PaymentState,
+    ReturnsSaid,
 )
 from tests.support.payment_facts import (
     DECLINED,
@@ -96,6 +98,8 @@ FACTS: dict[str, Fact] = {
     "dispute lost": LOST,
     "refund asked": RefundAsked(UUID(int=2), 500, "a wish"),
     "capture asked": CaptureAsked(UUID(int=3), 2500),
+    # As Stripe shows a bank debit under way: captured, and nothing has come.
+    "debit under way": charge("ch_7", Outcome.PENDING, 6, captured=2500),
 }
 P = PaymentState
 CREATED, UNKNOWN, ACTION, PROCESSING, AUTHORIZED, FAILED, CANCELED, SUCCEEDED = (
@@ -126,8 +130,8 @@ def row(*, moved: tuple[PaymentState, ...], paid: PaymentState, rest: tuple[Paym
 SEEN = (ACTION, ACTION, PROCESSING, AUTHORIZED, FAILED)
 # state → state after each of FACTS. Before there is money nothing can go back: such facts wait in the payment for it.
 TABLE: dict[PaymentState, dict[str, PaymentState]] = {
-    CREATED: row(moved=(*SEEN, CREATED, CANCELED), paid=SUCCEEDED, rest=(FAILED, UNKNOWN, *(CREATED,) * 11)),
-    UNKNOWN: row(moved=(*SEEN, UNKNOWN, CANCELED), paid=SUCCEEDED, rest=(FAILED, *(UNKNOWN,) * 12)),
+    CREATED: row(moved=(*SEEN, CREATED, CANCELED), paid=SUCCEEDED, rest=(FAILED, UNKNOWN, *(CREATED,) * 12)),
+    UNKNOWN: row(moved=(*SEEN, UNKNOWN, CANCELED), paid=SUCCEEDED, rest=(FAILED, *(UNKNOWN,) * 13)),
     ACTION: row(moved=(*SEEN, ACTION, CANCELED), paid=SUCCEEDED, rest=ACTION),
     PROCESSING: row(moved=(PROCESSING, *SEEN[1:], PROCESSING, CANCELED), paid=SUCCEEDED, rest=PROCESSING),
     AUTHORIZED: row(moved=(AUTHORIZED, *SEEN[1:], AUTHORIZED, CANCELED), paid=SUCCEEDED, rest=AUTHORIZED),
@@ -138,7 +142,7 @@ TABLE: dict[PaymentState, dict[str, PaymentState]] = {
         paid=SUCCEEDED,
         rest=(
             *(SUCCEEDED,) * 4,
-            *(PARTLY, SUCCEEDED, REFUNDED, SUCCEEDED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, SUCCEEDED, SUCCEEDED),
+            *(PARTLY, SUCCEEDED, REFUNDED, SUCCEEDED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, *(SUCCEEDED,) * 3),
         ),
     ),
     PARTLY: row(
@@ -146,29 +150,29 @@ TABLE: dict[PaymentState, dict[str, PaymentState]] = {
         paid=PARTLY,
         rest=(
             *(PARTLY,) * 4,
-            *(PARTLY, SUCCEEDED, REFUNDED, PARTLY, DISPUTED, PARTLY, DISPUTE_LOST, PARTLY, PARTLY),
+            *(PARTLY, SUCCEEDED, REFUNDED, PARTLY, DISPUTED, PARTLY, DISPUTE_LOST, *(PARTLY,) * 3),
         ),
     ),
-    REFUNDED: row(moved=(REFUNDED,) * 7, paid=REFUNDED, rest=(*(REFUNDED,) * 5, PARTLY, *(REFUNDED,) * 7)),
+    REFUNDED: row(moved=(REFUNDED,) * 7, paid=REFUNDED, rest=(*(REFUNDED,) * 5, PARTLY, *(REFUNDED,) * 8)),
     DISPUTED: row(
         moved=(DISPUTED,) * 7,
         paid=DISPUTED,
         rest=(
             *(DISPUTED,) * 4,
-            *(DISPUTED, DISPUTED, REFUNDED, DISPUTED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, DISPUTED, DISPUTED),
+            *(DISPUTED, DISPUTED, REFUNDED, DISPUTED, DISPUTED, DISPUTE_WON, DISPUTE_LOST, *(DISPUTED,) * 3),
         ),
     ),
     DISPUTE_WON: row(
         moved=(DISPUTE_WON,) * 7,
         paid=DISPUTE_WON,
-        rest=(*(DISPUTE_WON,) * 4, PARTLY, DISPUTE_WON, REFUNDED, *(DISPUTE_WON,) * 6),
+        rest=(*(DISPUTE_WON,) * 4, PARTLY, DISPUTE_WON, REFUNDED, *(DISPUTE_WON,) * 7),
     ),
     DISPUTE_LOST: row(
         moved=(DISPUTE_LOST,) * 7,
         paid=DISPUTE_LOST,
         rest=(
             *(DISPUTE_LOST,) * 6,
-            *(REFUNDED, DISPUTE_LOST, DISPUTE_LOST, DISPUTE_WON, DISPUTE_LOST, DISPUTE_LOST, DISPUTE_LOST),
+            *(REFUNDED, DISPUTE_LOST, DISPUTE_LOST, DISPUTE_WON, *(DISPUTE_LOST,) * 4),
         ),
     ),
 }
@@ -378,11 +382,77 @@ def test_an_unproven_call_is_asked_about_at_the_published_ages_and_then_every_da
 
 
 @pytest.mark.requirement("HKI-5", "INT-7")
-def test_a_donors_silence_is_looked_into_at_growing_ages_and_then_left_to_the_expiry() -> None:
+def test_a_donors_silence_is_looked_into_at_growing_ages_and_then_every_day_until_it_has_ended() -> None:
     waiting = after(READY)
     looked = [due_time(waiting, now=NOW)]
-    while looked[-1]:
+    while len(looked) < len(CHECKED_AT) + 2:
         looked.append(due_time(waiting, now=looked[-1]))
-    assert looked == [*(NOW + age for age in CHECKED_AT), None]
+    last = NOW + CHECKED_AT[-1]
+    assert looked == [*(NOW + age for age in CHECKED_AT), last + DAY, last + 2 * DAY]
+    soon = NOW + datetime.timedelta(seconds=30)
+    assert due_time(waiting, now=NOW, ask_at=soon) == soon
     assert due_time(after(*PAID), now=NOW) is None
     assert due_time(after(READY, Unwanted()), now=NOW) == NOW
+
+
+@pytest.mark.requirement("PAY-5")
+def test_two_refunds_that_name_one_call_are_two_refunds() -> None:
+    asked = _with_ids(after(*PAID, RefundAsked(UUID(int=2), 1000, "a wish")))
+    call = str(asked.attempts[-1].id)
+    both = after(refund("re_1", 1000, attempt_id=call), refund("re_2", 1000, attempt_id=call), start=asked)
+    assert both.refunded == 2000
+
+
+@pytest.mark.requirement("PAY-5")
+def test_a_refund_of_ours_with_another_amount_contradicts() -> None:
+    asked = _with_ids(after(*PAID, RefundAsked(UUID(int=2), 1000, "a wish")))
+    with pytest.raises(Contradiction):
+        advance(asked, refund("re_1", 900, attempt_id=str(asked.attempts[-1].id)))
+
+
+@pytest.mark.requirement("PAY-3", "PAY-11")
+def test_a_refusal_that_is_told_twice_ends_no_later_doubt() -> None:
+    asked = _with_ids(after(*PAID, RefundAsked(UUID(int=2), 1000, "a wish")))
+    call = asked.attempts[-1].id
+    assert call is not None
+    refused = CallRefused(call, 1, "balance_insufficient", again=True, time=NOW)
+    doubted = after(refused, CallUnproven(AttemptKind.REFUND, NOW, attempt_id=call), start=asked)
+    assert advance(doubted, refused) == doubted
+    assert doubted.attempts[-1].outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.requirement("PAY-6")
+def test_what_a_declined_charge_says_of_refunds_is_not_of_the_charge_that_was_paid() -> None:
+    declined = charge("ch_6", Outcome.REFUSED, 6, said=ReturnsSaid(99, 2500, True))
+    assert not advance(after(*PAID), declined).unmatched
+
+
+@pytest.mark.requirement("PAY-6")
+def test_a_refund_that_the_provider_told_of_and_does_not_list_contradicts() -> None:
+    told = after(*PAID, PART)
+    with pytest.raises(Contradiction):
+        advance(told, ReturnsListed(PART.second + 1, (), ()))
+    # It may have been made after the list was read.
+    assert advance(told, ReturnsListed(PART.second, (), ())).refunded == PART.amount.minor_units
+
+
+@pytest.mark.requirement("PAY-2")
+def test_a_bank_debit_counts_when_it_has_succeeded_and_never_when_it_fails() -> None:
+    under_way = after(FACTS["processing"], FACTS["debit under way"])
+    assert (under_way.state, under_way.captured) == (PROCESSING, 0)
+    assert after(charge("ch_7", Outcome.REFUSED, 6, captured=2500), FACTS["declined"], start=under_way).state is FAILED
+    assert after(charge("ch_7", Outcome.SUCCEEDED, 6), start=under_way).captured == 2500
+
+
+@pytest.mark.requirement("PAY-7")
+@pytest.mark.parametrize(("taken", "outcome"), [(2000, Outcome.SUCCEEDED), (1500, Outcome.REFUSED)])
+def test_a_capture_that_somebody_outran_with_another_amount_was_not_ours(taken: int, outcome: Outcome) -> None:
+    held = after(READY, intent(S.REQUIRES_CAPTURE, 7), CaptureAsked(UUID(int=3), 2000), start=payment(manual_capture=True))
+    paid = after(intent(S.SUCCEEDED, 9, captured=taken), start=held)
+    assert (paid.captured, paid.calls(AttemptKind.CAPTURE_INTENT)[0].outcome) == (taken, outcome)
+
+
+def _with_ids(payment: Payment) -> Payment:
+    """As it is when its attempts were stored."""
+    stored = [replace(attempt, id=attempt.id or UUID(int=900 + place)) for place, attempt in enumerate(payment.attempts)]
+    return replace(payment, attempts=tuple(stored))

@@ -15,7 +15,7 @@ from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from payment_svc.domain.answers import Absent, NotReached, Refused, Seen, Unproven
 from payment_svc.domain.inbound import EventPage, NotListed
-from payment_svc.domain.payments import IntentStatus, Payment
+from payment_svc.domain.payments import IntentStatus, Outcome, Payment
 from payment_svc.domain.settlement import MovementPage
 from payment_svc.provider import CircuitBreaker, Stripe, WebhookReader, calls, open_stripe
 from payment_svc.provider.breaker import CallsPaused
@@ -171,7 +171,8 @@ async def test_what_a_capture_leaves_of_an_authorisation_is_no_refund(against_sa
     listed, seen = await against_sandbox.list_returns(held.id), await against_sandbox.get_intent(held.id)
     assert isinstance(listed, Seen)
     assert isinstance(seen, Seen)
-    assert [found.refund_id for found in listed.fact.refunds] == [refund.id]
+    told = {(found.refund_id == refund.id, found.amount.minor_units, found.outcome) for found in listed.fact.refunds}
+    assert told == {(True, 300, Outcome.SUCCEEDED), (False, 500, Outcome.REFUSED)}
     assert (seen.fact.captured, seen.fact.charge.said.refunded) == (2000, 300)
 
 

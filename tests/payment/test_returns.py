@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import secrets
 from collections import Counter
 from typing import Any
 
@@ -14,8 +15,10 @@ from giving.payment.v1 import ledger_service_pb2, payment_pb2, payment_service_p
 from tests.support.books import owed, reading
 from tests.support.mesh import fresh_key
 from tests.support.refused import refused
+from tests.support.sandbox import closing
 from tests.support.till import Till, confirm, order
 from tests.support.waiting import until
+from tests.support.webhooks import event_about, post, signed
 
 P = payment_pb2.Payment
 A = payment_pb2.Attempt
@@ -152,7 +155,7 @@ async def test_a_refund_that_the_bank_sends_back_later_counts_no_more(till: Till
 async def test_a_refund_whose_answer_was_lost_is_made_once(till: Till, fault: str) -> None:
     payment = await paid(till)
     await till.sandbox.fault(fault, call="refunds.create", times=3)
-    await till.sandbox.webhook_fault("withhold", types=["refund.created", "charge.refunded"], times=20)
+    await till.sandbox.webhook_fault("withhold", times=None)
     request = refunding(payment, 4_000)
     asked = await till.payments.RefundPayment(request)
     assert asked.refund.outcome == A.OUTCOME_UNKNOWN
@@ -259,6 +262,25 @@ async def test_what_is_held_is_taken_all_or_in_part(till: Till, minor_units: int
     await come(till, held.payment_id, captured=minor_units or 10_000)
     assert (await till.sandbox.book())[held.provider_id]["captured"] == (minor_units or 10_000)
     assert await refused(till.payments.CapturePayment(capturing(held))) == "PAYMENT_STATE_CONFLICT"
+
+
+@pytest.mark.requirement("PAY-6", "PAY-7")
+async def test_what_a_capture_left_of_an_authorisation_is_no_refund_whatever_is_told_of_it(till: Till) -> None:
+    held = await authorised(till)
+    await till.payments.CapturePayment(capturing(held, 6_000))
+    async with closing(till.sandbox.client()) as client:
+        listed = await client.v1.refunds.list_async({"payment_intent": held.provider_id})
+        (released,) = [shown.to_dict() async for shown in listed.auto_paging_iter()]
+    # Such as when somebody notes something on it in the dashboard: nothing here says that it is no refund.
+    for _ in range(2):
+        body = event_about(released, f"evt_{secrets.token_hex(8)}", kind="refund.updated")
+        assert await post(till, body, signed(body, till.sandbox.webhook_secrets[0])) == 200
+        await come(till, held.payment_id, captured=6_000, refunded=0)
+    payment = await till.payment(held.payment_id)
+    assert (payment.state, payment.manual_reason) == (P.STATE_SUCCEEDED, "")
+    async with reading(till.schemas, "payment") as books:
+        campaign_id = await books.fetchval("SELECT campaign_id FROM payment WHERE id = $1::text::uuid", payment.payment_id)
+    assert await owed(till.ledger, str(campaign_id)) == {"USD": 6_000}
 
 
 @pytest.mark.requirement("PAY-3", "PAY-7")

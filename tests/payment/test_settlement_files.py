@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from giving.common.v1.money_pb2 import Money
 from giving.payment.v1 import payment_operations_service_pb2 as messages
 from giving.payment.v1 import payment_pb2
 
+from payment_svc.service import settlement_files
 from tests.sandbox.payments import pay_at_once
 from tests.support.refused import refused
 from tests.support.sandbox import closing
@@ -97,6 +98,27 @@ async def test_of_the_same_file_at_once_one_counts(settling: Settling) -> None:
         grpc.StatusCode.RESOURCE_EXHAUSTED
     }
     assert (await settling.upload(text)).replayed
+
+
+@pytest.mark.requirement("REC-2")
+async def test_a_file_that_stands_still_is_given_up_and_keeps_no_other_waiting(
+    settling: Settling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settlement_files, "PART_S_MAX", 0.1)
+    text = text_of(await rows_about(settling, await settling.paid(10_000)))
+    given_up = asyncio.Event()
+
+    async def begun() -> AsyncIterator[messages.UploadSettlementRequest]:
+        header, first, *_ = parts_of(text)
+        yield header
+        yield first
+        await given_up.wait()
+
+    call = settling.operator.UploadSettlement(begun())
+    refusal = await refused(call, whole=True)
+    given_up.set()
+    assert (refusal.reason_name, refusal.metadata["problem"]) == ("SETTLEMENT_FILE_REFUSED", "truncated")
+    assert (await settling.upload(text)).rows > 0
 
 
 @pytest.mark.requirement("REC-2", "OPS-5")
@@ -259,6 +281,9 @@ REFUSALS: dict[str, tuple[Callable[[str], str | bytes], str, int]] = {
     "with an amount in words": (with_row("gross", "ten"), "row_malformed", 2),
     "with an amount that is huge": (with_row("gross", "9" * 13), "row_malformed", 2),
     "with a time that is none": (with_row("created_utc", "2026-02-30 00:00:00"), "row_malformed", 2),
+    "with a time before the provider": (with_row("created_utc", "0001-01-01 00:00:00"), "row_malformed", 2),
+    "with a time that nobody lives to see": (with_row("created_utc", "9999-12-31 23:59:59"), "row_malformed", 2),
+    "with an amount whose sums are none": (with_row("gross", "999999999999.99"), "row_malformed", 2),
     "with a currency that is none": (with_row("currency", "us"), "row_malformed", 2),
     "without an id": (with_row("balance_transaction_id", ""), "row_malformed", 2),
     "with a net that is another": (with_row("net", "1.00"), "net_differs", 2),

@@ -14,6 +14,7 @@ import asyncpg
 from giving.common.v1.money_pb2 import Money
 from giving.donation.v1 import donation_service_pb2 as messages
 from giving.donation.v1.donation_pb2 import Donation
+from giving.payment.v1.payment_operations_service_pb2 import AskProviderRequest
 from giving.payment.v1.payment_service_pb2 import CapturePaymentRequest
 from google.protobuf.message import Message
 
@@ -236,6 +237,9 @@ class Day:
         request.amount.CopyFrom(Money(minor_units=1500, currency="USD"))
         await self.mesh.payments.CapturePayment(request)
         await self.reach(donation_id, Donation.STATE_SUCCEEDED)
+        # A look at it learns what the capture left of the authorisation, which Stripe lists as a refund.
+        look = AskProviderRequest(request_id=fresh_key(), payment_id=held.payment_id, reason="asked")
+        await self.mesh.payment_operations.AskProvider(look)
 
 
 async def mixed_traffic(mesh: Mesh) -> Cause:

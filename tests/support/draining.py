@@ -15,7 +15,7 @@ from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from mesh.postgres import Database, load_queries
 from mesh.seal import Seal
-from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Seen, Unproven
+from payment_svc.domain.answers import Absent, Answer, Found, NotReached, Refused, Seen, Unproven
 from payment_svc.domain.facts import IntentSeen
 from payment_svc.domain.payments import Attempt, IntentStatus, Payment, Progress
 from payment_svc.provider import CircuitBreaker
@@ -24,18 +24,25 @@ from payment_svc.service.changes import Changes, Desk
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore, Stamp
+from payment_svc.store.settlement import SettlementStore
 
 
 class ForgetfulStripe:
-    """Makes every intent, and loses the first `losses` answers to each; `made`: intents by payment."""
+    """Makes every intent, and loses the first `losses` answers to each; `made`: intents by payment.
+
+    `refusing`: the code with which it refuses to make any, as long as it is set.
+    """
 
     def __init__(self, *, losses: int) -> None:
+        self.refusing = ""
         self._losses = losses
         self._asked: Counter[UUID] = Counter()
         self._keys: dict[UUID, IntentSeen] = {}
         self.made: Counter[UUID] = Counter()
 
-    async def create_intent(self, payment: Payment, *, attempt_id: UUID) -> Answer:
+    async def create_intent(self, payment: Payment, *, attempt_id: UUID, again: int = 0) -> Answer:
+        if self.refusing:
+            return Refused(self.refusing)
         if attempt_id not in self._keys:
             self.made[payment.id] += 1
             progress = Progress(1, IntentStatus.REQUIRES_PAYMENT_METHOD)
@@ -81,6 +88,7 @@ class Flood:
         changes = Changes(
             payments=self._payments,
             postings=LedgerStore(database, queries),
+            movements=SettlementStore(database, queries),
             waiting=Inbox(queries, Seal(bytes(32))),
             log=EventLog(load_queries("mesh.events")),
             clock=self.clock,
@@ -125,6 +133,12 @@ class Flood:
         query = "SELECT state, count(*) FROM payment WHERE id = ANY ($1) GROUP BY state"
         async with self._database.connection() as connection:
             return Counter({row["state"]: row["count"] for row in await connection.fetch(query, list(ids))})
+
+    async def manual_reasons(self, ids: set[UUID]) -> set[str]:
+        """Why an operator has to look at the payments."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("SELECT manual_reason FROM payment WHERE id = ANY ($1)", list(ids))
+            return {row["manual_reason"] for row in rows}
 
     def wait(self, seconds: int) -> None:
         self.clock.advance(datetime.timedelta(seconds=seconds))

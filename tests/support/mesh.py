@@ -16,6 +16,7 @@ from giving.donation.v1.campaign_service_pb2_grpc import CampaignServiceStub
 from giving.donation.v1.charity_service_pb2_grpc import CharityServiceStub
 from giving.donation.v1.donation_service_pb2_grpc import DonationServiceStub
 from giving.payment.v1.ledger_service_pb2_grpc import LedgerServiceStub
+from giving.payment.v1.payment_operations_service_pb2_grpc import PaymentOperationsServiceStub
 from giving.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 
 import aggregator_svc.app
@@ -59,6 +60,7 @@ class Mesh:
     aggregates: Any
     ledger: Any
     payments: Any
+    payment_operations: Any
     rest: aiohttp.ClientSession
     base: str
     sandbox: Sandbox
@@ -180,6 +182,7 @@ async def running_mesh(
             aggregates=AggregateServiceStub(to_aggregator),
             ledger=LedgerServiceStub(to_payment),
             payments=PaymentServiceStub(to_payment),
+            payment_operations=PaymentOperationsServiceStub(to_payment),
             rest=rest,
             base=base,
             sandbox=sandbox,
