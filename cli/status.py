@@ -41,8 +41,8 @@ async def status(folder: DataFolder) -> tuple[Table, bool, str]:
     healthy = await asyncio.gather(*(is_healthy(entry) for entry in run.parts))
     table = Table("part", "pid", "address", "health", "since")
     table.add_row("supervisor", str(run.supervisor.pid), "", "[green]running[/]", "")
-    for entry, is_healthy in zip(run.parts, healthy, strict=True):
-        health = "[green]healthy[/]" if is_healthy else "[red]not healthy[/]"
+    for entry, answers in zip(run.parts, healthy, strict=True):
+        health = "[green]healthy[/]" if answers else "[red]not healthy[/]"
         table.add_row(entry.name, str(entry.pid), entry.address, health, _since(entry.since))
     return table, all(healthy), await _held_back(run)
 
