@@ -23,7 +23,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from mesh import metrics
+from mesh import crashpoints, metrics
 from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable, RequestInFlight
 from mesh.events.pull import ConsumerGone, Puller
@@ -199,7 +199,9 @@ class Consumer:
         windows = [(message, await self._read(message)) for message in messages]
         try:
             if whole := [event for _, events in windows for event in events]:
+                crashpoints.reach("consumer.applying")
                 await self._handler.apply(whole)
+                crashpoints.reach("consumer.applied")
         except (DependencyUnavailable, RequestInFlight):
             raise
         except Exception as error:  # noqa: BLE001 - one event among them cannot be applied

@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
-from mesh import metrics
+from mesh import crashpoints, metrics
 from mesh.errors import DependencyUnavailable, RequestInFlight
 from mesh.events.stream import (
     PUBLISHES_PENDING_MAX,
@@ -278,8 +278,10 @@ class Relay:
     async def _publish(self, rows: Sequence[LogRow], *, suffix: str = "") -> None:
         """Publishes rows and waits for every acknowledgement; `duplicate` is one."""
         packed = list(windows(rows, shards=self._shards, suffix=suffix))
+        crashpoints.reach("relay.publishing")
         for first in range(0, len(packed), PUBLISHES_PENDING_MAX):
             await self._publish_windows(packed[first : first + PUBLISHES_PENDING_MAX])
+        crashpoints.reach("relay.published")
         metrics.RELAY_PUBLISHED.labels(self._service).inc(len(rows))
 
     async def _publish_windows(self, packed: Sequence[Window]) -> None:
