@@ -7,21 +7,16 @@ python -m chaos --replay DIR --times 10
 from __future__ import annotations
 
 import random
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 from rich.console import Console
 
 from chaos import schedule
-from chaos.plan import WORKERS, Plan, RunFolder, losses_of
-from chaos.processes import MeshDied
-from chaos.progress import Display
-from chaos.run import run
+from chaos.once import Untold, once
+from chaos.plan import WORKERS, Plan, losses_of
 from chaos.schedule import Fault
 from chaos.verdict import Verdict
 
@@ -64,23 +59,12 @@ def _drawn(seed: str, *, seconds: float, workers: int, losses: bool | None, tree
 
 
 def _one(plan: Plan, faults: Sequence[Fault], *, console: Console, keep: bool) -> bool:
-    """Whether everything held; the folder is kept where it did not."""
-    folder = RunFolder(Path(tempfile.mkdtemp(prefix=f"giving-chaos-{plan.seed}-")))
-    # PostgreSQL runs as another user where we are root.
-    folder.path.chmod(0o711)
-    console.print(f"seed {plan.seed}: {len(faults)} faults in {plan.seconds:g} s, {folder.path}", highlight=False)
+    """Whether everything held."""
     try:
-        with Display(console, seed=plan.seed) as display:
-            verdict = uvloop.run(run(plan, folder, faults, display=display))
-    except Exception as error:  # noqa: BLE001 - whatever stops a run is no verdict
-        if not isinstance(error, MeshDied):
-            console.print_exception()
-        console.print(f"seed {plan.seed}: {error or 'the mesh ended'}; kept {folder.path}", style="red", markup=False)
+        verdict = once(plan, faults, console=console, keep=keep)
+    except Untold:
         raise typer.Exit(EXIT_UNTOLD) from None
     _tell(verdict, console)
-    folder.verdict.write_text(f"{verdict.line()}\n")
-    if verdict.holds and not keep:
-        shutil.rmtree(folder.path)
     return verdict.holds
 
 

@@ -16,6 +16,7 @@ _DOUBLE_SHARE = 0.2
 _REVERSED_SHARE = 0.15
 _CONFIRMED_SHARE = 0.9
 _DECLINED_SHARE = 0.1
+_RIVAL_SHARE = 0.3
 _VISA, _DECLINED = "pm_card_visa", "pm_card_chargeDeclined"
 _PAID_KEPT_MAX = 50
 _READY_TRIES_MAX = 6
@@ -163,17 +164,24 @@ class Worker:
 
     async def _refund(self) -> None:
         if paid := self._take_paid():
-            amount = {"minor_units": str(self.chance.randint(1, paid.minor_units)), "currency": paid.currency}
-            request = Request(
-                id=self._next_id(),
-                kind="refund",
-                way=Way.REST,
-                path=f"/v1/donations/{paid.donation_id}:refund",
-                body={"amount": amount},
-                key=self._uuid(),
-                about={"donation_id": paid.donation_id},
-            )
-            await self._perform(request, at_once=self._clicks())
+            if self.chance.random() < _RIVAL_SHARE:
+                # Either of them is possible, both are not.
+                least = paid.minor_units // 2 + 1
+                wishes = [self._wish(paid, self.chance.randint(least, paid.minor_units)) for _ in range(2)]
+                await asyncio.gather(*(self._perform(wish) for wish in wishes))
+            else:
+                await self._perform(self._wish(paid, self.chance.randint(1, paid.minor_units)), at_once=self._clicks())
+
+    def _wish(self, paid: Paid, units: int) -> Request:
+        return Request(
+            id=self._next_id(),
+            kind="refund",
+            way=Way.REST,
+            path=f"/v1/donations/{paid.donation_id}:refund",
+            body={"amount": {"minor_units": str(units), "currency": paid.currency}},
+            key=self._uuid(),
+            about={"donation_id": paid.donation_id},
+        )
 
     async def _refund_in_dashboard(self) -> None:
         if paid := self._take_paid():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,13 +15,17 @@ WORKERS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`losses`: whether NATS and Valkey may lose what they hold. `tree`: the source tree whose mesh is run."""
+    """`losses`: whether NATS and Valkey may lose what they hold. `tree`: the source tree whose mesh is run.
+
+    `points`: those that are on, by role, each with the passage at which a life ends there at the latest; None: as is drawn.
+    """
 
     seed: str
     seconds: float
     losses: bool
     tree: str
     workers: int = WORKERS
+    points: Mapping[str, Mapping[str, int]] | None = None
 
     def source(self, name: str) -> random.Random:
         """The stream of draws of one component: a draw more in one shifts no other."""

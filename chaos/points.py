@@ -50,13 +50,16 @@ _ON_SHARE = 0.25
 _YOUNG_S = 3.0
 
 
-def choose(seed: str) -> dict[str, Any]:
-    """What processes are told: the points that are on with a seed, by role, and how long a life is spared."""
-    on = {
+def choose(seed: str, *, on: Mapping[str, Mapping[str, int]] | None = None) -> dict[str, Any]:
+    """What processes are told: the points that are on, with a seed or as named, by role, and how long a life is spared."""
+    return {"seed": seed, "young_s": _YOUNG_S, "points": _drawn(seed) if on is None else on}
+
+
+def _drawn(seed: str) -> dict[str, dict[str, int]]:
+    return {
         role: {label: last for label, last in points.items() if _source(seed, role, label).random() < _ON_SHARE}
         for role, points in POINTS.items()
     }
-    return {"seed": seed, "young_s": _YOUNG_S, "points": on}
 
 
 def _source(*words: str) -> random.Random:

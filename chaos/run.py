@@ -30,7 +30,7 @@ async def run(plan: Plan, folder: RunFolder, faults: Sequence[Fault], *, display
     """
     plan.save(folder.plan)
     schedule.save(folder.schedule, faults)
-    folder.points.write_text(json.dumps(points.choose(plan.seed), indent=1))
+    folder.points.write_text(json.dumps(points.choose(plan.seed, on=plan.points), indent=1))
     async with staged(plan, folder, display) as stage:
         healed = await _disturb(stage, faults)
         return await _judge(stage, faults, healed)
