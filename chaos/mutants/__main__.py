@@ -6,6 +6,7 @@ python -m chaos.mutants event_apart relay_by_id --seed 7
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from chaos.once import Untold, once
 EXIT_SURVIVED = 1
 EXIT_UNTOLD = 2
 _TRIES = 3
+_SHOWN_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,9 @@ def _tried(mutant: Mutant, *, seeds: Sequence[int], console: Console, keep: bool
                 began = time.monotonic()
                 verdict = once(mutant.plan(str(seed), tree=tree), mutant.faults, console=console, keep=keep)
                 took_s = time.monotonic() - began
+                if not keep:
+                    # What is violated here is what was to be.
+                    shutil.rmtree(verdict.folder, ignore_errors=True)
                 if not verdict.holds:
                     break
     except (PatchRefused, Untold) as error:
@@ -80,8 +85,6 @@ def _tried(mutant: Mutant, *, seeds: Sequence[int], console: Console, keep: bool
     numbers = {violation.number for violation in verdict.violations}
     return Trial(mutant, sorted(numbers, key=lambda number: int(number[1:])), seed, took_s)
 
-
-_SHOWN_MAX = 5
 
 
 def _say(line: str) -> None:

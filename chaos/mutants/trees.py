@@ -41,7 +41,7 @@ def apply(patch: Path, tree: Path) -> None:
     """
     # A tree within somebody's repository is no part of that repository.
     environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.resolve().parent)}
-    ended = subprocess.run(  # noqa: S603 - our own patch
+    ended = subprocess.run(
         ("git", "apply", str(patch.resolve())),  # noqa: S607 - wherever git is
         cwd=tree,
         env=environment,
