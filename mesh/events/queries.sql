@@ -10,7 +10,8 @@ ORDER BY e.position;
 UPDATE relay
 SET holder = $1, lease = lease + (holder <> $1)::int, expire_time = now() + make_interval(secs => $2)
 WHERE holder = $1 OR expire_time < now()
-RETURNING lease, epoch, from_snapshot::text, to_snapshot::text, last_seq, day, stream_created, stream_seq, heals;
+RETURNING lease, epoch, from_snapshot::text, to_snapshot::text, last_seq, day, stream_created, stream_seq, stream_last_id,
+          floors::text, stream_whole, heals;
 
 -- name: give_lease_up
 -- Lets another relay take over at once.
@@ -20,9 +21,36 @@ UPDATE relay SET expire_time = '-infinity' WHERE holder = $1 AND lease = $2;
 -- Stores how far the broker has acknowledged, and prolongs the lease. No row: the lease is lost.
 UPDATE relay
 SET epoch = $3, from_snapshot = $4::text::pg_snapshot, to_snapshot = $5::text::pg_snapshot, last_seq = $6, day = $7,
-    expire_time = now() + make_interval(secs => $8), stream_created = $9, stream_seq = $10, heals = $11
+    expire_time = now() + make_interval(secs => $8), stream_created = $9, stream_seq = $10, stream_last_id = $11,
+    floors = $12::text::jsonb, stream_whole = $13, heals = $14
 WHERE holder = $1 AND lease = $2
 RETURNING lease;
+
+-- name: add_checkpoint
+-- Keeps the stored position as a checkpoint, where it is no drain's middle and the lease is still held. Of older ones those
+-- whose ordinal divides by a high power of two stay longest: the last sixteen of each power.
+WITH added AS (
+  INSERT INTO relay_checkpoint (ordinal, stream_created, stream_seq, epoch, snapshot, day)
+  SELECT coalesce((SELECT max(ordinal) FROM relay_checkpoint), 0) + 1, stream_created, stream_seq, epoch, from_snapshot, day
+  FROM relay WHERE holder = $1 AND lease = $2 AND from_snapshot::text = to_snapshot::text
+  RETURNING ordinal
+)
+DELETE FROM relay_checkpoint AS older USING added
+WHERE older.ordinal > 0 AND added.ordinal - older.ordinal > 16 * (older.ordinal & -older.ordinal);
+
+-- name: find_checkpoint
+-- The newest checkpoint of a stream and an epoch at or below a sequence.
+SELECT snapshot::text, day FROM relay_checkpoint
+WHERE stream_created = $1 AND epoch = $2 AND stream_seq <= $3 ORDER BY ordinal DESC LIMIT 1;
+
+-- name: forget_checkpoints
+-- Those of a stream that is no more.
+DELETE FROM relay_checkpoint;
+
+-- name: begin_checkpoints
+-- The beginning of a stream that was healed from a checkpoint: before it everybody has what that one saw.
+INSERT INTO relay_checkpoint (ordinal, stream_created, stream_seq, epoch, snapshot, day)
+VALUES (0, $1, 0, $2, $3::text::pg_snapshot, $4);
 
 -- name: look
 -- The log's present: newest epoch, its first day, whose cluster it belongs to, this cluster, its snapshot and day.

@@ -576,7 +576,7 @@ async def test_publishes_that_are_never_answered_do_not_pile_up(log: Log) -> Non
     """nats-py holds a place for each until it is answered; without places the relay would stand still for ever."""
     js = log.client.jetstream()
     relay = log.relay(publish_timeout_s=0.05)
-    relay._js = js
+    relay._stream._js = js
     await log.begin(relay)
     await log.client.jetstream().delete_stream(log.stream)
     # Somebody listens, so there is no "no responders", and nobody answers.
