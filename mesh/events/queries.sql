@@ -75,6 +75,23 @@ FROM (
 ORDER BY seq
 LIMIT $6;
 
+-- name: backlog
+-- What the relay's stored position leaves unpublished: how many events, $1 at most, and the oldest one's id. In two arms as a
+-- page is read. Events of earlier epochs that are about to be published again are not among them.
+WITH waiting AS (
+  SELECT e.seq, e.id
+  FROM relay AS r CROSS JOIN LATERAL (
+    SELECT seq, id, tx FROM event
+    WHERE tx >= pg_snapshot_xmax(r.from_snapshot) AND day >= r.day - 1 AND epoch >= r.epoch
+    UNION ALL
+    SELECT seq, id, tx FROM event
+    WHERE tx = ANY (ARRAY(SELECT pg_snapshot_xip(r.from_snapshot))) AND day >= r.day - 1 AND epoch = r.epoch
+  ) AS e
+  WHERE NOT (pg_visible_in_snapshot(e.tx, r.to_snapshot) AND e.seq <= r.last_seq)
+  LIMIT $1
+)
+SELECT count(*) AS events, (SELECT id FROM waiting ORDER BY seq LIMIT 1) AS oldest FROM waiting;
+
 -- name: read_older_epochs
 -- A page of everything that was written before an epoch, by day and sequence, as the primary key has it: re-published
 -- after a restore, and when the stream has lost messages.
