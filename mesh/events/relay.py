@@ -22,11 +22,13 @@ from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from mesh import metrics
 from mesh.errors import DependencyUnavailable, RequestInFlight
+from mesh.events.pace import Pace
 from mesh.events.stream import LogRow, windows
 from mesh.events.transport import Loss, Memory, StreamLost, Transport
 from mesh.postgres import Connection, Database, fetch_one
 
-PAGE = 5_000
+# Small, because packing one keeps everything else in the process from being done.
+PAGE = 1_000
 POLL_S = 0.05
 LEASE_S = 5.0
 # A pause between attempts while a part is away; short, because everything waits for the relay.
@@ -85,6 +87,7 @@ class Relay:
         self._lease_s = lease_s
         self._monotonic = monotonic
         self._lease = 0
+        self._pace = Pace()
         self._looked_at = 0.0
         self._checkpoint_seq = 0
         self._wake = asyncio.Event()
@@ -235,18 +238,21 @@ class Relay:
         return await self._drain_pages(replace(position, to_snapshot=look["snapshot"], last_seq=0), look["day"])
 
     async def _drain_pages(self, position: Position, day: datetime.date) -> Position:
-        found = False
+        events = 0
         while True:
+            began = self._monotonic()
             rows = await self._read(position)
             if rows:
-                found = True
+                events += len(rows)
                 await self._publish(rows)
                 position = replace(position, last_seq=rows[-1].seq)
             if len(rows) < self._page:
                 break
             await self._store_all(position)
+            await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
+        self._pace.note(events // self._page)
         position = replace(position, from_snapshot=position.to_snapshot, last_seq=0, day=day)
-        if found:
+        if events:
             await self._store_all(position)
         return position
 
@@ -267,6 +273,7 @@ class Relay:
         """Publishes everything of the epochs before one again; what commits meanwhile is the position's matter."""
         day, last_seq = _EPOCH_DAY, 0
         while True:
+            began = self._monotonic()
             async with self._database.connection() as connection:
                 records = await connection.fetch(self._queries["read_older_epochs"], before, day, last_seq, self._page)
             if not records:
@@ -275,10 +282,12 @@ class Relay:
             metrics.RELAY_REPUBLISHED.labels(self._service).inc(len(records))
             day, last_seq = records[-1]["day"], records[-1]["seq"]
             await self._store(position)
+            await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
 
     async def _republish_since(self, start: Position, position: Position, *, suffix: str) -> Position:
         """Publishes again what `start` does not see and the position's drain does; the position at that drain's end."""
         while True:
+            began = self._monotonic()
             rows = await self._read(start)
             if rows:
                 await self._publish(rows, suffix=suffix)
@@ -287,6 +296,7 @@ class Relay:
                 await self._store(position)
             if len(rows) < self._page:
                 return replace(position, from_snapshot=position.to_snapshot, last_seq=0)
+            await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
 
     async def _enter_epoch(self, epoch: int, day: datetime.date) -> Position:
         """The epoch's beginning: nothing of it has been published, however long ago it was opened."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from giving.common.v1.event_pb2 import Event
 from grpc_health.v1 import health_pb2
 from prometheus_client import REGISTRY
@@ -145,8 +144,8 @@ def names(metric: MetricWrapperBase) -> set[str]:
 
 @pytest.mark.requirement("EVT-9")
 def test_every_metric_that_an_alert_names_exists_and_ten_thousand_waiting_events_call_somebody() -> None:
-    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
-    named = {name for rule in rules for name in re.findall(r"[a-z]+(?:_[a-z]+)+", rule["expr"])}
+    expressions = re.findall(r"^ +expr: (.+)$", ALERTS.read_text(), re.MULTILINE)
+    named = {name for expression in expressions for name in re.findall(r"[a-z]+(?:_[a-z]+)+", expression)}
     families = {name for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase) for name in names(metric)}
     assert named - families == set()
-    assert f"max by (service) (relay_pending) >= {EVENTS_MAX}" in {rule["expr"] for rule in rules}
+    assert f"max by (service) (relay_pending) >= {EVENTS_MAX}" in expressions
