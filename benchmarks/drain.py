@@ -3,8 +3,8 @@
     python benchmarks/drain.py [--events 100000] [--rate 100] [--seconds 10]
 
 Starts a database, a broker and a donation service of its own, the service in another process. Gifts are recorded at a steady
-rate all the while. Prints percentiles of their answers before, while the broker is away, and during the drain, and the time and
-rate of the drain beside what came in meanwhile.
+rate all the while. Prints percentiles of their answers before, while the broker is away, and during the drain; then the
+drain's time and rate.
 """
 
 from __future__ import annotations

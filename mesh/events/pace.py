@@ -11,14 +11,14 @@ GAIN_MIN = 2
 
 
 class Pace:
-    """Rests between pages; shorter ones while what piles up during a drain is more than half of what it published."""
+    """Rests in between; shorter ones while what piles up during a drain is more than half of what it published."""
 
     def __init__(self) -> None:
         self._ratio = REST_RATIO
         self._pages = 0
 
     def rest_s(self, worked_s: float) -> float:
-        """How long to rest after a page that took so long."""
+        """How long to rest after what took so long."""
         return min(worked_s * self._ratio, REST_S_MAX)
 
     def note(self, pages: int) -> None:

@@ -75,6 +75,21 @@ FROM (
 ORDER BY seq
 LIMIT $6;
 
+-- name: read_on
+-- The page after $4, of what `read_page` reads. That one looks at the whole backlog to find its lowest sequences, which is
+-- dear once; from a sequence on, each day's primary key has them in order.
+SELECT seq, tx::text::bigint AS tx, epoch, day, bucket, id, payload
+FROM generate_series($3::date - 1, (now() AT TIME ZONE 'utc')::date + 1, interval '1 day') AS days (each)
+CROSS JOIN LATERAL (
+  SELECT * FROM event
+  WHERE day = days.each::date AND seq > $4 AND epoch = $5 AND NOT pg_visible_in_snapshot(tx, $1::text::pg_snapshot)
+    AND pg_visible_in_snapshot(tx, $2::text::pg_snapshot)
+  ORDER BY seq
+  LIMIT $6
+) AS unread
+ORDER BY seq
+LIMIT $6;
+
 -- name: backlog
 -- What the relay's stored position leaves unpublished: how many events, $1 at most, and the oldest one's id. In two arms as a
 -- page is read. Events of earlier epochs that are about to be published again are not among them.

@@ -28,7 +28,7 @@ from mesh.events.transport import Loss, Memory, StreamLost, Transport
 from mesh.postgres import Connection, Database, fetch_one
 
 # Small, because packing one keeps everything else in the process from being done.
-PAGE = 1_000
+PAGE = 500
 POLL_S = 0.05
 LEASE_S = 5.0
 # A pause between attempts while a part is away; short, because everything waits for the relay.
@@ -240,7 +240,6 @@ class Relay:
     async def _drain_pages(self, position: Position, day: datetime.date) -> Position:
         events = 0
         while True:
-            began = self._monotonic()
             rows = await self._read(position)
             if rows:
                 events += len(rows)
@@ -249,7 +248,6 @@ class Relay:
             if len(rows) < self._page:
                 break
             await self._store_all(position)
-            await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
         self._pace.note(events // self._page)
         position = replace(position, from_snapshot=position.to_snapshot, last_seq=0, day=day)
         if events:
@@ -257,9 +255,10 @@ class Relay:
         return position
 
     async def _read(self, position: Position) -> list[LogRow]:
+        query = self._queries["read_on" if position.last_seq else "read_page"]
         async with self._database.connection() as connection:
             records = await connection.fetch(
-                self._queries["read_page"],
+                query,
                 position.from_snapshot,
                 position.to_snapshot,
                 position.day,
@@ -273,7 +272,6 @@ class Relay:
         """Publishes everything of the epochs before one again; what commits meanwhile is the position's matter."""
         day, last_seq = _EPOCH_DAY, 0
         while True:
-            began = self._monotonic()
             async with self._database.connection() as connection:
                 records = await connection.fetch(self._queries["read_older_epochs"], before, day, last_seq, self._page)
             if not records:
@@ -282,12 +280,10 @@ class Relay:
             metrics.RELAY_REPUBLISHED.labels(self._service).inc(len(records))
             day, last_seq = records[-1]["day"], records[-1]["seq"]
             await self._store(position)
-            await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
 
     async def _republish_since(self, start: Position, position: Position, *, suffix: str) -> Position:
         """Publishes again what `start` does not see and the position's drain does; the position at that drain's end."""
         while True:
-            began = self._monotonic()
             rows = await self._read(start)
             if rows:
                 await self._publish(rows, suffix=suffix)
@@ -296,7 +292,6 @@ class Relay:
                 await self._store(position)
             if len(rows) < self._page:
                 return replace(position, from_snapshot=position.to_snapshot, last_seq=0)
-            await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
 
     async def _enter_epoch(self, epoch: int, day: datetime.date) -> Position:
         """The epoch's beginning: nothing of it has been published, however long ago it was opened."""
@@ -305,8 +300,11 @@ class Relay:
         return position
 
     async def _publish(self, rows: Sequence[LogRow], *, suffix: str = "") -> None:
-        """Publishes rows and waits for every acknowledgement."""
+        """Publishes a page and waits for every acknowledgement; rests after a full one, because there is more to come."""
+        began = self._monotonic()
         await self._stream.publish(list(windows(rows, shards=self._shards, suffix=suffix)))
+        if len(rows) == self._page:
+            await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
         metrics.RELAY_PUBLISHED.labels(self._service).inc(len(rows))
 
     async def _store_all(self, position: Position) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -167,8 +168,13 @@ def _message_id(event_ids: Sequence[UUID]) -> str:
 
 def _frame(row: LogRow) -> bytes:
     """The event as a field of its window. What only the log knows is appended: protobuf merges it into the message."""
-    event = row.payload + _TX_TAG + _varint(row.tx) + _EPOCH_TAG + _varint(row.epoch) + _DAY_TAG + _varint(row.day)
+    event = row.payload + _TX_TAG + _varint(row.tx) + _place(row.epoch, row.day)
     return _EVENT_TAG + _varint(len(event)) + event
+
+
+@functools.lru_cache(maxsize=64)
+def _place(epoch: int, day: int) -> bytes:
+    return _EPOCH_TAG + _varint(epoch) + _DAY_TAG + _varint(day)
 
 
 def _varint(number: int) -> bytes:

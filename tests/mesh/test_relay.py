@@ -649,6 +649,18 @@ async def test_a_page_is_read_by_indexes_however_large_the_log_is(log: Log) -> N
     assert scanned_whole(found) == set()
 
 
+@pytest.mark.requirement("EVT-4")
+async def test_a_backlog_is_read_on_along_the_primary_key(log: Log) -> None:
+    """Each page costs as much as its rows, however many are behind it."""
+    await grow(log)
+    beginning = f"'3:3:', '{NEWEST_TX + 1}:{NEWEST_TX + 1}:', current_date - 3"
+    found = await plan(log, "read_on", "text, text, date, bigint, integer, integer", f"{beginning}, 50, 1, 100", rows=100)
+
+    assert scanned_whole(found) == set()
+    run = [node for node in nodes(found) if node["Node Type"] == "Sort"]
+    assert len(run) == 1, "days are in order by themselves; only what they give is sorted"
+
+
 async def test_a_republication_goes_along_the_primary_key(log: Log) -> None:
     await grow(log)
 
