@@ -127,6 +127,16 @@ RETURNING epoch;
 -- Makes the partition of a day.
 SELECT make_partition($1, $2);
 
+-- name: event_days
+-- The log's days before one, oldest first.
+SELECT to_date(right(c.relname, 10), 'YYYY_MM_DD') AS day
+FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'event'::regclass AND to_date(right(c.relname, 10), 'YYYY_MM_DD') < $1 ORDER BY 1;
+
+-- name: drop_event_day
+-- Drops a day of the log; refused where a relay or a fence still needs it.
+SELECT drop_event_day($1);
+
 -- name: record_failure
 -- Counts a failed attempt and says how many there were; from $5 on the letter is dead. One that was closed as applied
 -- begins anew.

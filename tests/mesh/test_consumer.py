@@ -205,6 +205,31 @@ async def test_two_consumers_share_the_work_and_nothing_is_applied_twice(log: Lo
     assert len(seen) == len(set(seen)) == 201
 
 
+@pytest.mark.requirement("EVT-6")
+@pytest.mark.usefixtures("stream")
+async def test_a_stuck_consumer_delays_no_other_one_and_catches_up(log: Log, ledger: Ledger) -> None:
+    entered, gate, applied = asyncio.Event(), asyncio.Event(), set[str]()
+
+    class Stuck:
+        async def apply(self, events: Sequence[Event]) -> None:
+            entered.set()
+            await gate.wait()
+            applied.update(event.correlation_id for event in events)
+
+    async with running(consumer(log, Stuck(), durable="stuck").run(), consumer(log, ledger).run()):
+        await send(log, "first")
+        await entered.wait()
+        for number in range(300):
+            await send(log, f"{number:03}")
+        words = await until(ledger.words, holds=lambda words: len(words) == 301)
+        await all_acknowledged(log)
+        assert not applied
+
+        gate.set()
+        await until(lambda: asyncio.sleep(0, len(applied)), holds=lambda count: count == 301)
+    assert applied == set(words)
+
+
 # One bad event
 
 
