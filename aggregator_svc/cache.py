@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -20,12 +21,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from aggregator_svc import convert
-from aggregator_svc.domain import CampaignTotals
+from aggregator_svc.domain.totals import CampaignTotals
 
 CHANNEL = "giving:totals"
 TIMEOUT_S = 0.2
 # After a failure readers go to PostgreSQL at once for this long.
 REST_S = 1.0
+_NO_VERSION = 2**63
 _SET_IF_NEWER = """
 local held = redis.call('HGET', KEYS[1], 'v')
 if held and tonumber(held) >= tonumber(ARGV[1]) then return 0 end
@@ -37,6 +39,14 @@ return 1
 
 class CacheUnavailable(Exception):  # noqa: N818 - normal while Redis is away
     """Redis does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What Redis holds of a campaign: under which version, and what; None for what nobody of ours writes."""
+
+    version: int
+    totals: CampaignTotals | None
 
 
 class TotalsCache:
@@ -75,6 +85,35 @@ class TotalsCache:
             self._rests_until = time.monotonic() + REST_S
             raise CacheUnavailable from error
         return _read(payload) if payload else None
+
+    async def held(self, campaign_ids: Sequence[UUID]) -> dict[UUID, Held]:
+        """What is held of campaigns, past every rest; those of which nothing is are missing.
+
+        Raises:
+            CacheUnavailable: Redis does not answer.
+        """
+        if not campaign_ids:
+            return {}
+        pipe = self._redis.pipeline(transaction=False)
+        for campaign_id in campaign_ids:
+            pipe.hmget(_key(campaign_id), "v", "p")
+        try:
+            rows: Any = await pipe.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            raise CacheUnavailable from error
+        found = zip(campaign_ids, rows, strict=True)
+        return {campaign_id: _held(version, payload) for campaign_id, (version, payload) in found if version or payload}
+
+    async def forget(self, campaign_id: UUID) -> None:
+        """Holds nothing of a campaign.
+
+        Raises:
+            CacheUnavailable: Redis does not answer.
+        """
+        try:
+            await self._redis.delete(_key(campaign_id))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise CacheUnavailable from error
 
     async def ping(self) -> None:
         """For health."""
@@ -122,6 +161,15 @@ def _read(payload: bytes) -> CampaignTotals | None:
         return convert.totals_from(totals_pb2.CampaignTotals.FromString(payload))
     except (DecodeError, ValueError):
         return None
+
+
+def _held(version: bytes | None, payload: bytes | None) -> Held:
+    """A version that is none is above all: nothing would ever replace what stands under it."""
+    try:
+        number = int(version or b"")
+    except ValueError:
+        number = _NO_VERSION
+    return Held(number, _read(payload) if payload else None)
 
 
 def _key(campaign_id: UUID) -> str:

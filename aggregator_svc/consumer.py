@@ -9,8 +9,8 @@ from giving.donation.v1 import event_pb2
 from google.protobuf.message import Message
 
 from aggregator_svc import convert
-from aggregator_svc.domain import CampaignWord, Delta
-from aggregator_svc.service import Totals
+from aggregator_svc.domain.totals import CampaignWord, Delta
+from aggregator_svc.service.totals import Totals
 from mesh.events.consumer import data_of
 from mesh.events.partitions import Partitions
 

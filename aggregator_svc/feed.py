@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
-from aggregator_svc.domain import CampaignTotals
+from aggregator_svc.domain.totals import CampaignTotals
 
 VERSIONS_KEPT = 100_000
 

@@ -33,6 +33,7 @@ _AWAY = (
     OSError,
     aiohttp.ClientError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # how the driver reports a connection that broke between two of its steps
     asyncpg.PostgresError,
     grpc.aio.AioRpcError,
     NatsError,

@@ -46,6 +46,10 @@ class MeshSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     event_shards: int = Field(8, ge=1, le=1024)
     cors_origins: list[str] = []
+    # The longest pause before a part that keeps crashing is started again.
+    restart_s_max: float = Field(10.0, gt=0, le=600)
+    # `part.VARIABLE` → host:port that it connects to instead: a proxy that stands on the way, for tests.
+    edges: dict[str, Annotated[str, Field(pattern=r"^[\w.-]+:\d+$")]] = {}
 
 
 class CheckSettings(BaseSettings):

@@ -13,6 +13,7 @@ from rich.console import Console
 from cli import check as invariants
 from cli import checklist, migration
 from cli import demo as demonstration
+from cli import rebuild as rebuilding
 from cli import reconcile as reconciliation
 from cli import status as states
 from cli import trace as traces
@@ -157,7 +158,9 @@ def check(
 
 @app.command()
 def reconcile(
-    file: Annotated[Path, typer.Argument(help="Stripe's report, itemised by balance transaction: CSV.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="Stripe's report, itemised by balance transaction: CSV.")
+    ],
     data: Data = _DEFAULT_DATA,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would become of it.")] = False,
 ) -> None:
@@ -165,6 +168,22 @@ def reconcile(
     console = Console(highlight=False)
     agrees = asyncio.run(reconciliation.reconcile(folder=DataFolder(data), path=file, dry_run=dry_run, console=console))
     raise typer.Exit(0 if agrees else 1)
+
+
+@app.command()
+def rebuild(
+    reason: Annotated[str, typer.Option(help="Why; kept with the rebuild.")],
+    data: Data = _DEFAULT_DATA,
+    campaign: Annotated[str, typer.Option(help="Only this campaign's totals.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many totals would change.")] = False,
+) -> None:
+    """Rebuild totals, donors and statistics from the donations, while the mesh works."""
+    console = Console(highlight=False)
+    ended = asyncio.run(
+        rebuilding.rebuild(folder=DataFolder(data), campaign_id=campaign, reason=reason, dry_run=dry_run, console=console)
+    )
+    what = "would change" if dry_run else "changed"
+    console.print(f"{ended.done:,} donations were read, {ended.repaired:,} totals {what}", markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -25,11 +25,15 @@ _PASSED_ON = (
     "TZ",
     "TMPDIR",
     "ADMISSION",
+    "CHAOS",
     "CRASH_POINTS",
     "DATABASE_POOL",
     "DRAIN_S",
     "GRACE_S",
     "STREAM_REPLICAS",
+    "VERIFY_CHANGES_MAX",
+    "VERIFY_PATIENCE_S",
+    "VERIFY_PERIOD_S",
 )
 
 
@@ -143,7 +147,10 @@ class Processes:
                 "PAYMENTS_LIVE": str(self._stripe.is_live).lower(),
             },
             "payment": {"DATA_KEY": self._folder.secret("payment_data_key"), **self._stripe.for_payments()},
-            "aggregator": {"REDIS_URL": self._servers.redis_url},
+            "aggregator": {
+                "REDIS_URL": self._servers.redis_url,
+                "DONATION_TARGET": self._ports.address("donation"),
+            },
         }
         return extras[name]
 
@@ -173,6 +180,18 @@ class Processes:
             "METRICS_PORT": str(metrics_port(self._folder, name)),
             "PYTHONUNBUFFERED": "1",
         }
+        own = {key: self._by_edge(f"{name}.{key}", value) for key, value in own.items()}
         passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         command = (sys.executable, "-m", package)
         return Part(name=name, command=command, probe=probe, address=address, environment={**passed_on, **common, **own})
+
+    def _by_edge(self, edge: str, value: str) -> str:
+        """The value, with another address in it where the settings lead this edge elsewhere."""
+        address = self._settings.edges.get(edge)
+        if address is None:
+            return value
+        parts = urlsplit(value)
+        if not parts.netloc:
+            return address
+        user, at, _ = parts.netloc.rpartition("@")
+        return urlunsplit(parts._replace(netloc=f"{user}{at}{address}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import grpc
@@ -23,8 +23,25 @@ from mesh.money import format_minor_units
 _PIECE_BYTES = 512 * 1024
 # A little more than the method itself takes at most.
 _UPLOAD_S_MAX = 960.0
+# Why a file is refused, as docs/reconciliation.md says it.
+PROBLEMS: Mapping[str, str] = {
+    "not_utf8": "its bytes are no text",
+    "not_csv": "it is no CSV",
+    "columns_missing": "the first line does not name the columns that are needed: balance_transaction_id, created_utc, "
+    "currency, gross, fee, net, reporting_category, source_id",
+    "columns_repeated": "the first line names a column twice",
+    "header_repeated": "the first line comes again",
+    "row_malformed": "a row has another number of fields, or a field that is no amount, time or id",
+    "row_too_long": "a row is too long",
+    "net_differs": "gross less fee is not net",
+    "truncated": "its end is missing",
+    "size_differs": "it changed while it was sent",
+    "hash_differs": "it changed while it was sent",
+    "totals_differ": "the rows of a payout do not sum to the payout",
+}
 # What nobody has to look at.
 _AGREEING = ("matched", "imported")
+_HINT = "which rows: PaymentOperationsService.ListReconciliationItems; what to do about a class: docs/reconciliation.md"
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
 
 
@@ -43,6 +60,10 @@ async def reconcile(*, folder: DataFolder, path: Path, dry_run: bool, console: C
         bar = progress.add_task("sending", total=header.size_bytes)
         answer = await _upload(address, path, header, progress, bar)
     _show(console, answer, dry_run=dry_run)
+    return _agrees(answer)
+
+
+def _agrees(answer: messages.UploadSettlementResponse) -> bool:
     return all(getattr(line, "class") in _AGREEING for line in answer.lines)
 
 
@@ -78,7 +99,7 @@ def _words(refusal: Refusal) -> str:
         return f"the file was not taken: {refusal.detail}"
     problem, line = refusal.metadata["problem"], refusal.metadata["line"]
     place = "" if line == "0" else f" in line {line}"
-    return f"the file is refused, nothing of it was taken: {problem}{place}; docs/reconciliation.md says what that means"
+    return f"the file is refused, nothing of it was taken: {PROBLEMS.get(problem, problem)}{place} ({problem})"
 
 
 def _show(console: Console, answer: messages.UploadSettlementResponse, *, dry_run: bool) -> None:
@@ -93,3 +114,7 @@ def _show(console: Console, answer: messages.UploadSettlementResponse, *, dry_ru
     what = "taken before, this is what became of it" if answer.replayed else "a rehearsal, nothing was taken"
     if answer.replayed or dry_run:
         console.print(what)
+    if not answer.rows:
+        console.print("the file has no rows")
+    if not _agrees(answer):
+        console.print(_HINT, soft_wrap=True)

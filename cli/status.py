@@ -38,11 +38,11 @@ def running(folder: DataFolder) -> Run:
 async def status(folder: DataFolder) -> tuple[Table, bool, str]:
     """A table of the parts, whether all are healthy, and what holds calls to the provider back; empty: nothing does."""
     run = running(folder)
-    healthy = await asyncio.gather(*(_is_healthy(entry) for entry in run.parts))
+    healthy = await asyncio.gather(*(is_healthy(entry) for entry in run.parts))
     table = Table("part", "pid", "address", "health", "since")
     table.add_row("supervisor", str(run.supervisor.pid), "", "[green]running[/]", "")
-    for entry, is_healthy in zip(run.parts, healthy, strict=True):
-        health = "[green]healthy[/]" if is_healthy else "[red]not healthy[/]"
+    for entry, answers in zip(run.parts, healthy, strict=True):
+        health = "[green]healthy[/]" if answers else "[red]not healthy[/]"
         table.add_row(entry.name, str(entry.pid), entry.address, health, _since(entry.since))
     return table, all(healthy), await _held_back(run)
 
@@ -64,7 +64,8 @@ async def _held_back(run: Run) -> str:
     return harmless(f"calls to the payment provider are paused: {why}")
 
 
-async def _is_healthy(entry: Entry) -> bool:
+async def is_healthy(entry: Entry) -> bool:
+    """Whether the process lives and answers."""
     return family.is_alive(entry.key) and await gates.ready(entry.probe, entry.address)
 
 

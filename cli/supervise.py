@@ -21,8 +21,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Supervisor:
     """Watches over the parts that it has started."""
 
-    def __init__(self, *, show: Show, record: Callable[[Sequence[Running]], None]) -> None:
+    def __init__(
+        self, *, show: Show, record: Callable[[Sequence[Running]], None], restart_s_max: float = _BACKOFF_S_MAX
+    ) -> None:
         self._show = show
+        self._restart_s_max = restart_s_max
         self._record = record
         self._waves: list[tuple[Running, ...]] = []
         self._watchers: list[asyncio.Task[None]] = []
@@ -84,7 +87,7 @@ class Supervisor:
         while True:
             code = await running.ended()
             crashes = 1 if time.time() - running.since > _HEALTHY_S else crashes + 1
-            delay_s = backoff_s(crashes)
+            delay_s = backoff_s(crashes, longest_s=self._restart_s_max)
             self._show("mesh", f"{running.part.name} ended with code {code}; starting it again in {delay_s:g} s")
             await asyncio.sleep(delay_s)
             await self._try_again(running)
@@ -121,9 +124,9 @@ class Supervisor:
             asyncio.get_running_loop().remove_signal_handler(number)
 
 
-def backoff_s(crashes: int) -> float:
+def backoff_s(crashes: int, *, longest_s: float = _BACKOFF_S_MAX) -> float:
     """How long to wait before the next start after so many crashes in a row."""
-    return min(_BACKOFF_S_FIRST * (1 << min(crashes - 1, 16)), _BACKOFF_S_MAX)
+    return min(_BACKOFF_S_FIRST * (1 << min(crashes - 1, 16)), longest_s)
 
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:

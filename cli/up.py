@@ -36,7 +36,8 @@ async def up(*, folder: DataFolder, settings: MeshSettings, console: Console) ->
             show("mesh", f"{name} was left over from a mesh that was killed; ended it")
         if shutil.disk_usage(folder.path).free < _FREE_BYTES_LOW:
             show("mesh", f"less than 1 GiB is free for {folder.path}")
-        supervisor = Supervisor(show=show, record=functools.partial(runfile.write, folder))
+        record = functools.partial(runfile.write, folder)
+        supervisor = Supervisor(show=show, record=record, restart_s_max=settings.restart_s_max)
         try:
             await supervisor.run(_Startup(folder, settings, console, supervisor, show).run)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from donation_svc.service.donations import Donations
 from donation_svc.service.promises import Promises
 from donation_svc.service.refunds import Refunds
 from donation_svc.service.stuck import Stuck
+from donation_svc.service.tallies import Tallies
 from donation_svc.service.tracing import Tracing
 from mesh.audit import AuditTrail
 from mesh.rpc.call import caller_identity, mark_replayed
@@ -185,10 +187,11 @@ class DonationApi(donation_service_pb2_grpc.DonationServiceServicer):
 class DonationOperationsApi(donation_operations_service_pb2_grpc.DonationOperationsServiceServicer):
     """DonationOperationsService, as far as it is built."""
 
-    def __init__(self, stuck: Stuck, tracing: Tracing, trail: AuditTrail) -> None:
+    def __init__(self, stuck: Stuck, tracing: Tracing, trail: AuditTrail, tallies: Tallies) -> None:
         self._stuck = stuck
         self._tracing = tracing
         self._trail = trail
+        self._tallies = tallies
 
     async def ListStuck(
         self, request: donation_operations_service_pb2.ListStuckRequest, context: Context
@@ -210,3 +213,15 @@ class DonationOperationsApi(donation_operations_service_pb2_grpc.DonationOperati
             UUID(request.donation_id), page_size=request.page_size, page_token=request.page_token
         )
         return donation_operations_service_pb2.GetAuditTrailResponse(entries=entries, next_page_token=token)
+
+    async def StreamTallies(
+        self, request: donation_operations_service_pb2.StreamTalliesRequest, context: Context
+    ) -> AsyncIterator[donation_operations_service_pb2.StreamTalliesResponse]:
+        async with aclosing(self._tallies.stream_tallies(convert.optional_id(request.campaign_id))) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def ListChanges(
+        self, request: donation_operations_service_pb2.ListChangesRequest, context: Context
+    ) -> donation_operations_service_pb2.ListChangesResponse:
+        return await self._tallies.list_changes(request)

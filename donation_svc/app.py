@@ -38,12 +38,14 @@ from donation_svc.service.promises import Promises
 from donation_svc.service.refunds import Refunds
 from donation_svc.service.settlement import Settlement
 from donation_svc.service.stuck import Stuck
+from donation_svc.service.tallies import Tallies
 from donation_svc.service.tracing import Tracing
 from donation_svc.store.campaigns import CampaignStore
 from donation_svc.store.charities import CharityStore, CommandStore
 from donation_svc.store.donations import DonationStore
 from donation_svc.store.history import HistoryStore
 from donation_svc.store.promises import PromiseStore
+from donation_svc.store.tallies import TallyStore
 from donation_svc.sweeper import Sweeper
 from mesh.clock import Clock, SystemClock
 from mesh.events.api import DeadLetterApi
@@ -200,10 +202,11 @@ class _Register:
             wake=wake,
         )
         self.stuck = Stuck(promises=shared.promises, tokens=tokens, clock=clock)
+        self.tallies = Tallies(TallyStore(database, shared.queries, shared.parts.event_queries))
 
     def __call__(self, server: grpc.aio.Server) -> None:
         donations = DonationApi(self.donations, self._pledges.promises, self._pledges.refunds, self.campaigns)
-        operations = DonationOperationsApi(self.stuck, self._pledges.tracing, self.trail)
+        operations = DonationOperationsApi(self.stuck, self._pledges.tracing, self.trail, self.tallies)
         charity_service_pb2_grpc.add_CharityServiceServicer_to_server(CharityApi(self.charities), server)
         campaign_service_pb2_grpc.add_CampaignServiceServicer_to_server(CampaignApi(self.campaigns), server)
         donation_service_pb2_grpc.add_DonationServiceServicer_to_server(donations, server)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
+from giving.common.v1.event_pb2 import Event
 from giving.common.v1.money_pb2 import Money as MoneyMessage
 from giving.donation.v1 import campaign_pb2, charity_pb2, donation_pb2, donation_service_pb2, event_pb2
-from giving.donation.v1.donation_operations_service_pb2 import ListStuckResponse, TraceDonationResponse
+from giving.donation.v1.donation_operations_service_pb2 import (
+    ListChangesResponse,
+    ListStuckResponse,
+    StreamTalliesResponse,
+    TraceDonationResponse,
+)
+from giving.donation.v1.donation_operations_service_pb2 import LogPosition as LogPositionMessage
 from giving.donation.v1.donation_service_pb2 import RefundDonationRequest
 from giving.payment.v1 import payment_pb2
 from giving.payment.v1.event_pb2 import PaymentChanged
@@ -23,8 +30,10 @@ from donation_svc.domain.donations import Disputed, Donation, DonationState, Rev
 from donation_svc.domain.explanation import Explanation, PaymentPart
 from donation_svc.domain.fees import fee_rate
 from donation_svc.domain.payments import Ended, Fact, Held, PaymentState, PaymentWord, Readied, Settled, Step
+from donation_svc.domain.tallies import DonationTally, LogPosition, Return, TallySnapshot
 from donation_svc.domain.trace import Step as TracedStep
 from donation_svc.domain.trace import Trace
+from mesh.events.stream import LogRow
 from mesh.money import Money
 
 # What happened → how it is announced, where it says no more than what changed.
@@ -35,6 +44,12 @@ _STEPS: Mapping[type[Fact], Any] = {
     Reversed: event_pb2.DonationRefunded,
     Disputed: event_pb2.DonationDisputeChanged,
 }
+# Events that move totals.
+_MOVING = frozenset(
+    message.DESCRIPTOR.full_name
+    for message in (event_pb2.DonationSucceeded, event_pb2.DonationRefunded, event_pb2.DonationDisputeChanged)
+)
+_EPOCH_DAY = datetime.date(1970, 1, 1)
 RequestT = TypeVar("RequestT", CreatePaymentRequest, AbandonPaymentRequest)
 
 
@@ -297,3 +312,65 @@ def trace_message(trace: Trace) -> TraceDonationResponse:
 
 def _step_of_trace(step: TracedStep) -> TraceDonationResponse.Step:
     return TraceDonationResponse.Step(time=timestamp(step.time), service=step.service, what=step.what, details=step.details)
+
+
+def tallies_message(portion: TallySnapshot | Sequence[DonationTally] | Sequence[Return]) -> StreamTalliesResponse:
+    if isinstance(portion, TallySnapshot):
+        return StreamTalliesResponse(snapshot=portion.snapshot, epoch=portion.epoch, estimated_tallies=portion.estimated)
+    message = StreamTalliesResponse()
+    for item in portion:
+        if isinstance(item, Return):
+            message.returns.append(_return_message(item))
+        else:
+            message.tallies.append(_counted_message(item))
+    return message
+
+
+def _counted_message(tally: DonationTally) -> StreamTalliesResponse.Tally:
+    return StreamTalliesResponse.Tally(
+        donation_id=str(tally.donation_id),
+        charity_id=str(tally.charity_id),
+        campaign_id=str(tally.campaign_id),
+        donor_id=_id_text(tally.donor_id),
+        currency=tally.currency,
+        tally=event_pb2.DonationTally(gross=tally.gross, refunded=tally.refunded, disputed=tally.disputed, donations=1),
+        settle_time=timestamp(tally.settle_time),
+    )
+
+
+def _return_message(change: Return) -> StreamTalliesResponse.Return:
+    return StreamTalliesResponse.Return(
+        donation_id=str(change.donation_id),
+        campaign_id=str(change.campaign_id),
+        currency=change.currency,
+        refunded=change.refunded,
+        disputed=change.disputed,
+        time=timestamp(change.time),
+    )
+
+
+def log_position(message: LogPositionMessage) -> LogPosition:
+    day = _EPOCH_DAY + datetime.timedelta(days=message.day)
+    return LogPosition(message.epoch, message.from_snapshot, message.to_snapshot, message.last_seq, day)
+
+
+def log_position_message(position: LogPosition) -> LogPositionMessage:
+    return LogPositionMessage(
+        epoch=position.epoch,
+        from_snapshot=position.from_snapshot,
+        to_snapshot=position.to_snapshot,
+        last_seq=position.last_seq,
+        day=(position.day - _EPOCH_DAY).days,
+    )
+
+
+def moving_change(row: LogRow, *, with_event: bool) -> ListChangesResponse.Change | None:
+    """A row of the log as it is listed; None where its event moves no total."""
+    event = Event.FromString(row.payload)
+    if event.type not in _MOVING:
+        return None
+    change = ListChangesResponse.Change(event_id=row.event_id.bytes, day=row.day)
+    if with_event:
+        event.tx, event.epoch, event.day = row.tx, row.epoch, row.day
+        change.event.CopyFrom(event)
+    return change

@@ -324,3 +324,44 @@ FROM (SELECT a.id, a.object, a.object_id, a.before, a.after, a.actor, a.correlat
 WHERE c.by_hand
    OR c.after ?| ARRAY['state', 'gross', 'refunded', 'disputed', 'failure_code', 'retryable', 'hold_end_time']
 ORDER BY c.id DESC LIMIT $2;
+
+-- name: tally_snapshot
+-- What the log is at this moment, and how many donations there are, estimated by the last ANALYZE; of a campaign counted, up to
+-- a bound.
+SELECT pg_current_snapshot()::text AS snapshot, (SELECT max(epoch) FROM epoch) AS epoch,
+       CASE WHEN $1::uuid IS NULL
+            THEN (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'donation'::regclass)
+            ELSE (SELECT count(*) FROM (SELECT FROM donation WHERE campaign_id = $1 LIMIT 100000) AS bounded) END AS estimated;
+
+-- name: tallies
+-- Every donation that counts.
+SELECT id, charity_id, campaign_id, donor_id, currency, gross, refunded, disputed, settle_time
+FROM donation WHERE settle_time IS NOT NULL;
+
+-- name: tallies_of_campaign
+-- Those of a campaign.
+SELECT id, charity_id, campaign_id, donor_id, currency, gross, refunded, disputed, settle_time
+FROM donation WHERE settle_time IS NOT NULL AND campaign_id = $1;
+
+-- name: returns
+-- What went back of donations that count, and came back, change by change as the audit trail has it.
+SELECT d.id, d.campaign_id, d.currency, coalesce((a.after ->> 'update_time')::timestamptz, a.create_time) AS time,
+       coalesce((a.after ->> 'refunded')::bigint - (a.before ->> 'refunded')::bigint, 0) AS refunded,
+       coalesce((a.after ->> 'disputed')::bigint - (a.before ->> 'disputed')::bigint, 0) AS disputed
+FROM audit a JOIN donation d ON d.id = a.reference_id AND d.charity_id = a.charity_id
+WHERE a.object = 'donation' AND (a.before ? 'refunded' OR a.before ? 'disputed') AND a.after IS NOT NULL
+  AND d.settle_time IS NOT NULL;
+
+-- name: returns_of_campaign
+-- Those of a campaign.
+SELECT d.id, d.campaign_id, d.currency, coalesce((a.after ->> 'update_time')::timestamptz, a.create_time) AS time,
+       coalesce((a.after ->> 'refunded')::bigint - (a.before ->> 'refunded')::bigint, 0) AS refunded,
+       coalesce((a.after ->> 'disputed')::bigint - (a.before ->> 'disputed')::bigint, 0) AS disputed
+FROM audit a JOIN donation d ON d.id = a.reference_id AND d.charity_id = a.charity_id
+WHERE a.object = 'donation' AND (a.before ? 'refunded' OR a.before ? 'disputed') AND a.after IS NOT NULL
+  AND d.settle_time IS NOT NULL AND d.campaign_id = $1;
+
+-- name: published
+-- Up to where the broker has acknowledged the log; what is listed as the day is that of the position.
+SELECT r.epoch, r.from_snapshot::text AS snapshot, r.day, (e.create_time AT TIME ZONE 'utc')::date AS epoch_day
+FROM relay r JOIN epoch e ON e.epoch = r.epoch;

@@ -30,8 +30,9 @@ class ProcessSettings(BaseSettings):
     drain_s: float = Field(1.0, ge=0, le=60, description="seconds between not being ready and the end of listening")
     grace_s: float = Field(10.0, ge=0, le=300, description="seconds that calls in flight may take to finish")
     crash_points: str = Field("", description="for tests, in development only: labels at which the process ends itself")
+    chaos: str = Field("", description="for the chaos run, in development only: the file that says where processes die")
 
-    @field_validator("crash_points")
+    @field_validator("crash_points", "chaos")
     @classmethod
     def _never_in_production(cls, plan: str, info: ValidationInfo) -> str:
         if plan and info.data.get("mesh_mode") != "development":

@@ -42,10 +42,12 @@ async def serving_http(
     keep_alive_s: int,
     grace_s: float,
     connections_max: int | None = None,
+    dated: bool = True,
 ) -> AsyncIterator[int]:
     """Serves an ASGI application while entered; yields the port. Requests in progress finish within `grace_s`.
 
-    `connection` is the protocol of one connection; above `connections_max` the next gets 503.
+    `connection` is the protocol of one connection; above `connections_max` the next gets 503. `dated`: answers carry the
+    machine's time; otherwise the application says when it answers.
 
     Raises:
         OSError: the port cannot be had; its text says why.
@@ -60,6 +62,7 @@ async def serving_http(
         log_config=None,
         access_log=False,
         server_header=False,
+        date_header=dated,
         # Whatever a caller says about where he comes from is not believed.
         proxy_headers=False,
         backlog=_BACKLOG,

@@ -86,6 +86,21 @@ class PageTokens:
         """
         return self._read(token, list_name).last_position if token else 0
 
+    def make_ranked(self, last: tuple[int, UUID], *, list_name: str) -> str:
+        """The same of a list that is ordered by a number, and where that is the same by id."""
+        return self._made(ShardCursor(last_position=last[0], last_id=last[1].bytes), list_name)
+
+    def read_ranked(self, token: str, *, list_name: str, start: tuple[int, UUID]) -> tuple[int, UUID]:
+        """The number and the id after which the page of such a list begins; `start` for an empty token.
+
+        Raises:
+            PageTokenInvalid: it was not made here, or for another list.
+        """
+        if not token:
+            return start
+        end = self._read(token, list_name)
+        return end.last_position, UUID(bytes=end.last_id)
+
     def _made(self, end: ShardCursor, list_name: str) -> str:
         body = PageCursor(filter_digest=_digest(list_name), shards=[end]).SerializeToString()
         return _encoded(body + self._mac(body))

@@ -18,7 +18,7 @@ from mesh.events.consumer import Consumer, Handler
 from mesh.events.dead_letters import DeadLetters
 from mesh.events.partitions import Partitions
 from mesh.events.relay import Relay
-from mesh.events.stream import connect
+from mesh.events.stream import ask, connect
 from mesh.migrate import demand_current
 from mesh.pages import PageTokens
 from mesh.postgres import Database, load_queries, open_database
@@ -70,7 +70,7 @@ class Parts:
         """Health of what every service depends on. Without the broker it works: events wait in the log."""
         return {
             "postgres": Probe(self.database.ping, required=True),
-            "nats": Probe(self.client.flush, required=False),
+            "nats": Probe(partial(ask, self.client), required=False),
         }
 
     def event_probes(

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -32,6 +33,8 @@ def main(
     values = load(settings)
     logs.configure(service=service, level=values.log_level)
     crashpoints.arm(values.crash_points)
+    if values.chaos:
+        crashpoints.live(Path(values.chaos), role=service)
     try:
         uvloop.run(_run(values, application))
     except (OSError, DependencyUnavailable, StartRefused) as error:

@@ -145,7 +145,12 @@ class _Books:
         seal = Seal(key_from(settings.data_key.get_secret_value()))
         inbox = Inbox(queries, seal)
         changes = Changes(
-            payments=payments, postings=postings, waiting=inbox, log=EventLog(parts.event_queries), clock=clock
+            payments=payments,
+            postings=postings,
+            movements=SettlementStore(database, queries),
+            waiting=inbox,
+            log=EventLog(parts.event_queries),
+            clock=clock,
         )
         desk = Desk(database, payments, changes, clock, relay.wake)
         self.ledger = Ledger(database=database, book=postings)

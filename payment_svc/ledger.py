@@ -10,13 +10,13 @@ from uuid import UUID
 from mesh.money import Money
 from payment_svc.domain.ledger import NOBODY, Account, Batch, DonationChange, Line, Posting, PostingKind
 from payment_svc.domain.payments import Payment
-from payment_svc.domain.settlement import AGREEING, Item
+from payment_svc.domain.settlement import AGREEING, Item, owner
 
 BIGINT_MAX = 2**63 - 1
 BIGINT_MIN = -(2**63)
 
 # kind → (debited, credited): a checkout or the provider holds what was charged, and we owe it to the campaign; what goes
-# back to donors we owe it less.
+# back to donors we owe it less. What goes back beyond what was taken no campaign owes: it is a loss of ours.
 SIDES: Mapping[PostingKind, tuple[Account, Account]] = {
     PostingKind.CAPTURED: (Account.PROVIDER_CLEARING, Account.CAMPAIGN_PAYABLE),
     PostingKind.RECORDED: (Account.EXTERNAL_CLEARING, Account.CAMPAIGN_PAYABLE),
@@ -27,6 +27,8 @@ SIDES: Mapping[PostingKind, tuple[Account, Account]] = {
     PostingKind.DISPUTE_RETURNED: (Account.PROVIDER_CLEARING, Account.DISPUTES_HELD),
     PostingKind.DISPUTE_LOST: (Account.REFUNDS, Account.DISPUTES_HELD),
     PostingKind.DISPUTE_REGAINED: (Account.DISPUTES_HELD, Account.REFUNDS),
+    PostingKind.EXCESS_TAKEN: (Account.ADJUSTMENTS, Account.PROVIDER_CLEARING),
+    PostingKind.EXCESS_RETURNED: (Account.PROVIDER_CLEARING, Account.ADJUSTMENTS),
 }
 # A figure of a payment → (the posting of its growth, the posting of its fall).
 FIGURES: Mapping[str, tuple[PostingKind, PostingKind | None]] = {
@@ -34,6 +36,7 @@ FIGURES: Mapping[str, tuple[PostingKind, PostingKind | None]] = {
     "refunded": (PostingKind.REFUNDED, PostingKind.REFUND_RETURNED),
     "disputed": (PostingKind.DISPUTE_HELD, PostingKind.DISPUTE_RETURNED),
     "lost": (PostingKind.DISPUTE_LOST, PostingKind.DISPUTE_REGAINED),
+    "excess": (PostingKind.EXCESS_TAKEN, PostingKind.EXCESS_RETURNED),
 }
 # The provider's reporting category of a movement that is no payment's → its posting, and where it goes to or comes from.
 # Every other one is an adjustment.
@@ -102,13 +105,15 @@ def payment_posting(
 
 def settlement_posting(posting_id: UUID, before: Item, after: Item) -> Posting | None:
     """What a look at a movement is posted as: all of it, or what differs from what was posted before; None: nothing."""
+    if not after.posted:
+        return None
     sums = _settled(after)
     if before.posted:
         sums.subtract(_settled(before))
     lines = tuple(Line(account, Money(sums[account, code], code)) for account, code in sorted(sums) if sums[account, code])
     if not lines:
         return None
-    ours = after.ours or before.ours
+    ours = owner(before, after)
     return Posting(
         posting_id,
         ours.charity_id if ours else NOBODY,

@@ -510,14 +510,21 @@ UPDATE checkpoint SET next_time = NULL WHERE name = $1 AND holder = '';
 -- What our books say of movements at the provider, by the intent, or else by the charge, refund or dispute: the payment, and
 -- what moved there in its own currency; null where its books have no such movement. No row: it is no payment of ours. Scalar
 -- subqueries and limits keep each look-up one by key. A charge moves all that was authorised, and what was not captured of it
--- goes back by itself; some charges move what was captured only. A refund that failed later has moved twice.
+-- goes back by itself; some charges move what was captured only. A refund that failed later has moved twice, and so has a debit
+-- that a bank refused: it had been on the balance since the bank was asked.
 SELECT m.id, p.id AS payment_id, p.charity_id, p.campaign_id, p.currency AS our_currency,
        CASE m.category
          WHEN 'charge' THEN
-           CASE WHEN p.captured > 0
+           CASE WHEN EXISTS (SELECT FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
+                               AND a.object_id = m.source_id AND a.kind = 2 AND a.outcome = 3)
+                THEN p.amount
+                WHEN p.captured > 0
                      AND NOT EXISTS (SELECT FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
                                        AND a.kind = 2 AND a.outcome = 2 AND a.object_id <> m.source_id)
                 THEN CASE WHEN m.amount = p.captured AND m.currency = p.currency THEN p.captured ELSE p.amount END END
+         WHEN 'charge_failure' THEN
+           (SELECT -p.amount FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
+              AND a.object_id = coalesce(nullif(m.charge_id, ''), m.source_id) AND a.kind = 2 AND a.outcome = 3)
          WHEN 'partial_capture_reversal' THEN CASE WHEN p.captured > 0 THEN p.captured - p.amount END
          WHEN 'refund' THEN
            (SELECT -a.amount FROM attempt a WHERE a.payment_id = p.id AND a.charity_id = p.charity_id
@@ -606,11 +613,22 @@ SET class = i.class, payment_id = i.payment_id, charity_id = i.charity_id, campa
     posting_id = CASE WHEN b.posted THEN b.posting_id ELSE i.posting_id END,
     posting_day = CASE WHEN b.posted THEN b.posting_day WHEN i.posting_id IS NOT NULL
                        THEN (now() AT TIME ZONE 'utc')::date END,
-    posted = true, update_time = $11
+    posted = i.posted, update_time = $12
 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::bigint[], $8::integer[],
-            $9::timestamptz[], $10::uuid[])
-  AS i (id, class, payment_id, charity_id, campaign_id, our_currency, our_amount, looks, next_look_time, posting_id)
+            $9::timestamptz[], $10::boolean[], $11::uuid[])
+  AS i (id, class, payment_id, charity_id, campaign_id, our_currency, our_amount, looks, next_look_time, posted, posting_id)
 WHERE b.id = i.id;
+
+-- name: hasten_movements
+-- Movements of a payment, or of its intent before that was known, with which our books do not agree: they are due at once. Locked
+-- in the order of their ids, as by everybody who locks some.
+UPDATE balance_transaction SET next_look_time = $3
+WHERE id IN (
+  SELECT id FROM balance_transaction
+  WHERE (payment_id = $1 AND class IN ('missing_in_books', 'amount_mismatch'))
+     OR (class = 'unknown_source' AND intent_id <> '' AND intent_id = $2)
+  ORDER BY id FOR NO KEY UPDATE
+);
 
 -- name: stage_settlement_rows
 -- Where the rows of a file stand while it is read: of this connection alone, so that nothing of a file that is refused, or
@@ -707,8 +725,9 @@ ON CONFLICT (id) DO NOTHING;
 -- name: name_payouts_of_staged_rows
 -- A file says which payout a movement was paid out with; the provider's list of movements does not.
 UPDATE balance_transaction b SET payout_id = s.payout_id
-FROM pg_temp.staged_row s
-WHERE s.id = b.id AND NOT s.finding AND b.payout_id = '' AND s.payout_id <> '';
+FROM (SELECT t.id, s.payout_id FROM pg_temp.staged_row s JOIN balance_transaction t ON t.id = s.id
+      WHERE NOT s.finding AND t.payout_id = '' AND s.payout_id <> '' ORDER BY t.id FOR NO KEY UPDATE OF t) AS s
+WHERE s.id = b.id;
 
 -- name: insert_staged_findings
 -- Keeps the rows that say again, or otherwise, what was known.
@@ -761,24 +780,23 @@ WHERE (i.provider_time, i.name) < ($2, $3)
 ORDER BY i.provider_time DESC, i.name DESC LIMIT $5;
 
 -- name: items_of_clearing
--- The same of what stands on the clearing account since before a time: our books say that it moved, and the provider's balance
--- does not. What the balance shows and our books do not say is a movement of its own.
+-- The same of what has been missing at the provider since before a time.
 SELECT i.payment_id, i.currency, i.amount, i.since, i.name, coalesce(p.provider_id, '') AS source_id
 FROM (
   SELECT c.payment_id, c.currency, c.amount, c.since, (c.payment_id::text || ' ' || c.currency) COLLATE "C" AS name
-  FROM clearing c
+  FROM missing_at_provider c
   WHERE c.since <= least($1::timestamptz, $2::timestamptz) AND c.since >= coalesce($4::date AT TIME ZONE 'utc', '-infinity')
     AND c.since < coalesce(($4::date + 1) AT TIME ZONE 'utc', 'infinity')
-    AND NOT EXISTS (SELECT FROM balance_transaction b WHERE b.payment_id = c.payment_id
-                      AND b.class IN ('missing_in_books', 'amount_mismatch'))
 ) AS i
 CROSS JOIN LATERAL (SELECT provider_id FROM payment WHERE id = i.payment_id LIMIT 1) AS p
 WHERE (i.since, i.name) < ($2, $3)
 ORDER BY i.since DESC, i.name DESC LIMIT $5;
 
 -- name: movements_of_day
--- A day's movements by class and currency.
-SELECT class, currency, count(*) AS count, sum(net)::bigint AS net, count(*) FILTER (WHERE NOT posted) AS unposted
+-- A day's movements by class and currency. `moved`: without what a file alone says about nobody, which moved nothing.
+SELECT class, currency, count(*) AS count, sum(net)::bigint AS net,
+       coalesce(sum(net) FILTER (WHERE posted OR payment_id IS NOT NULL OR origin = 'api'), 0)::bigint AS moved,
+       count(*) FILTER (WHERE NOT posted AND (payment_id IS NOT NULL OR origin = 'api')) AS unposted
 FROM balance_transaction WHERE day = $1 GROUP BY class, currency ORDER BY class, currency;
 
 -- name: findings_of_day
@@ -806,12 +824,10 @@ GROUP BY currency;
 -- name: missing_of_day
 -- What our books say moved on a day and the provider's balance has not shown until a time, by currency.
 SELECT c.currency, count(*) AS count, sum(c.amount)::bigint AS net
-FROM clearing c
+FROM missing_at_provider c
 WHERE c.since >= $1::date AT TIME ZONE 'utc' AND c.since < ($1::date + 1) AT TIME ZONE 'utc' AND c.since <= $2
-  AND NOT EXISTS (SELECT FROM balance_transaction b WHERE b.payment_id = c.payment_id
-                    AND b.class IN ('missing_in_books', 'amount_mismatch'))
 GROUP BY c.currency ORDER BY c.currency;
 
 -- name: oldest_missing
 -- Since when something has been missing at the provider that our books say moved before a time, and how much is.
-SELECT count(*) AS count, min(since) AS since FROM clearing WHERE since <= $1;
+SELECT count(*) AS count, min(since) AS since FROM missing_at_provider WHERE since <= $1;

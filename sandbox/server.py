@@ -36,5 +36,6 @@ async def serving(app: ASGIApp, settings: SandboxSettings) -> AsyncIterator[int]
         connection=Connection,
         keep_alive_s=_KEEP_ALIVE_S,
         grace_s=settings.grace_s,
+        dated=False,
     ) as port:
         yield port

@@ -42,6 +42,7 @@ CHECKPOINT = "INSERT INTO relay_checkpoint (ordinal, stream_created, stream_seq,
 TOTALS = "INSERT INTO totals (campaign_id, currency, gross, refunded, disputed, donations, donors)"
 BREAKER = "INSERT INTO breaker (only_row, held, reason, version, actor, correlation_id, update_time)"
 APPLIED = "INSERT INTO applied (day, event_id, tx, epoch, "
+REBUILD = "INSERT INTO rebuild (request_key, request_digest, reason, actor, correlation_id, create_time, done)"
 ENTRY = "INSERT INTO audit (charity_id, reference_id, id, object, object_id, actor, correlation_id, reason)"
 # schema → name of the guard → what it refuses
 BY_STATEMENT = {
@@ -77,6 +78,23 @@ BY_STATEMENT = {
         "audit_truncate": "TRUNCATE payment CASCADE",
     },
     "aggregator": {
+        "course_slot_whole": f"INSERT INTO course VALUES ({ONE}, '2026-01-01 00:07Z', 'USD', 0, 0, 0, 0)",
+        "course_currency_form": f"INSERT INTO course VALUES ({ONE}, '2026-01-01Z', 'usd', 0, 0, 0, 0)",
+        "course_gross_not_negative": f"INSERT INTO course VALUES ({ONE}, '2026-01-01Z', 'USD', -1, 0, 0, 0)",
+        "course_donations_not_negative": f"INSERT INTO course VALUES ({ONE}, '2026-01-01Z', 'USD', 0, 0, 0, -1)",
+        "course_pkey": f"INSERT INTO course SELECT {ONE}, '2026-01-01Z', 'USD', 0, 0, 0, 0 {TWICE}",
+        "rebuild_pkey": f"{REBUILD} SELECT {ONE}, 1, '', '', '', now(), NULL {TWICE}",
+        "rebuild_end_whole": f"{REBUILD} VALUES ({ONE}, 1, '', '', '', now(), 5)",
+        "base_pkey": f"INSERT INTO base SELECT {ONE}, 1, '3:3:' {TWICE}",
+        "base_totals_pkey": f"INSERT INTO base_totals SELECT {ONE}, 'USD', 0, 0, 0, 0 {TWICE}",
+        "campaign_base": f"INSERT INTO campaign (id, version, as_of, base_id) VALUES ({ONE}, 1, now(), {ONE})",
+        "staged_course_pkey": f"INSERT INTO staged_course SELECT {ONE}, {ONE}, '2026-01-01Z', 'USD', 0, 0, 0, 0 {TWICE}",
+        "staged_donor_pkey": f"INSERT INTO staged_donor SELECT {ONE}, {ONE}, 'USD', {ONE} {TWICE}",
+        "drift_pkey": f"INSERT INTO drift SELECT {ONE}, 'total', gen_random_uuid(), '', now() {TWICE}",
+        "drift_cause_known": f"INSERT INTO drift VALUES ({ONE}, 'hope', {ONE}, '', now())",
+        "drift_open": f"INSERT INTO drift SELECT gen_random_uuid(), 'total', {ONE}, '', now() {TWICE}",
+        "verification_pkey": "INSERT INTO verification DEFAULT VALUES",
+        "verification_only_row": "INSERT INTO verification (only_row) VALUES (false)",
         "applied_pkey": f"""{APPLIED} campaign_id, currency, gross, refunded, disputed, donations)
             SELECT now(), {ONE}, 1, 1, {ONE}, 'USD', 1, 0, 0, 1 {TWICE}""",
         "campaign_pkey": f"INSERT INTO campaign (id, version, as_of) SELECT {ONE}, 1, now() {TWICE}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,7 @@ async def _compare(view: View) -> _Comparison:
     displays = await shown(view, campaigns)
     books = {
         "the aggregator": await _book(view, "aggregator", "totals"),
-        "the ledger": await _book(view, "payment", "posted"),
+        "the ledger": await _ledger(view),
     }
     truth = await _book(view, "donation", "committed")
     comparison = _Comparison(len(truth), [f"read donations, {', '.join([*books, *displays])}"])
@@ -84,6 +85,17 @@ async def _compare(view: View) -> _Comparison:
 async def _book(view: View, service: str, statement: str) -> Book:
     async with view.snapshot(service) as reading:
         return {(str(row["campaign_id"]), row["currency"]): _figures(row) for row in await reading.all(statement)}
+
+
+async def _ledger(view: View) -> Book:
+    """What was posted, day by day."""
+    sums: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    async with view.snapshot("payment") as reading:
+        async for day in reading.days("posting_days"):
+            for row in await reading.all("posted_of_day", day):
+                moved = {name: row[name] for name in ("gross", "refunded", "disputed")}
+                sums[str(row["campaign_id"]), row["currency"]].update(moved)
+    return {place: _figures(sum_) for place, sum_ in sums.items()}
 
 
 def _figures(row: Any) -> Figures:

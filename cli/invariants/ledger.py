@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from cli.invariants import pairs, stripe
+from cli.invariants import batches, pairs, stripe
 from cli.invariants.invariant import Findings
-from cli.invariants.rows import CHANGING, collect, collect_pages, demand_guards, forbid
-from cli.invariants.view import Reading, View
+from cli.invariants.rows import CHANGING, collect, collect_days, collect_pages, demand_guards, forbid
+from cli.invariants.view import BYTEWISE, Reading, View
+from mesh.money import Money
 
 _TABLES = ("posting", "entry", "applied")
 
@@ -41,13 +42,23 @@ async def ledger_says_payments(view: View, findings: Findings) -> None:
     async with view.snapshot("payment") as reading:
         findings.checked = await reading.value("payments")
         await collect_pages(findings, reading, "payments_unlike_ledger", bound="payment_bound")
-        await collect(findings, reading, "recorded_unlike_ledger")
-        await collect(findings, reading, "movements_unlike_ledger")
+        await batches.compare(findings, reading)
+        await collect_pages(findings, reading, "movements_unlike_ledger", bound="movement_bound", ids=BYTEWISE)
+        await collect_days(findings, reading, "settlements_unlike_movements", ends="posting_days")
         await demand_guards(findings, reading, "applied_pkey", "posting_settles_exactly", "balance_transaction_pkey")
-        posted = {row["currency"]: row["total"] for row in await reading.all("provider_balance")}
+        posted = await _on_balance(reading)
     walked = await view.once(pairs.walk)
     findings.take(walked.different)
     findings.note(await _beside_stripe(view, posted))
+
+
+async def _on_balance(reading: Reading) -> Counter[str]:
+    """What was posted to the provider's balance, by currency."""
+    posted: Counter[str] = Counter()
+    async for day in reading.days("posting_days"):
+        for row in await reading.all("provider_balance_of_day", day):
+            posted[row["currency"]] += row["total"]
+    return posted
 
 
 async def _beside_stripe(view: View, posted: Mapping[str, int]) -> str:
@@ -58,5 +69,5 @@ async def _beside_stripe(view: View, posted: Mapping[str, int]) -> str:
     if (rest := Counter(balance)) == Counter(posted):
         return "what is posted to provider_balance is Stripe's balance"
     rest.subtract(posted)
-    left = ", ".join(f"{total} {currency}" for currency, total in sorted(rest.items()) if total)
-    return f"Stripe's balance moved by {left} since it was taken last"
+    left = ", ".join(str(Money(total, currency)) for currency, total in sorted(rest.items()) if total)
+    return f"of Stripe's balance {left} is not posted; its movements are taken every ten minutes"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from cli.invariants import pairs, stripe
 from cli.invariants.invariant import Findings
-from cli.invariants.rows import collect, collect_pages, demand_guards
+from cli.invariants.rows import collect_pages, demand_guards
 from cli.invariants.stripe import StripeSide
-from cli.invariants.view import View
+from cli.invariants.view import THEIRS, View
+
+# Kinds of attempts.
+_CHARGE, _REFUND = 2, 5
 
 
 async def nothing_from_nothing(view: View, findings: Findings) -> None:
@@ -23,7 +26,9 @@ async def charged_once(view: View, findings: Findings) -> None:
     """P5: one payment per donation, one intent per payment, at most one success; the same at Stripe."""
     async with view.snapshot("payment") as reading:
         findings.checked = await reading.value("payments")
-        await collect(findings, reading, "charged_twice")
+        await collect_pages(findings, reading, "paid_twice", bound="paid_bound")
+        await collect_pages(findings, reading, "intents_twice", bound="intent_bound", ids=THEIRS)
+        await collect_pages(findings, reading, "objects_twice", _CHARGE, bound="object_bound", ids=THEIRS)
         guards = ("payment_donation_key", "payment_provider_key", "attempt_one_intent", "attempt_one_success")
         await demand_guards(findings, reading, *guards)
     side = await _at_stripe(view, findings)
@@ -58,11 +63,14 @@ async def returned_once(view: View, findings: Findings) -> None:
     """P11: each refund and dispute of the provider and each reversal of a checkout counts once, by its own amount."""
     async with view.snapshot("payment") as reading:
         findings.checked = await reading.value("reversals")
-        await collect(findings, reading, "returned_twice")
+        await collect_pages(findings, reading, "objects_twice", _REFUND, bound="object_bound", ids=THEIRS)
+        await collect_pages(findings, reading, "disputes_twice", bound="dispute_bound", ids=THEIRS)
         await demand_guards(findings, reading, "attempt_object_key", "dispute_pkey")
     async with view.snapshot("donation") as reading:
         findings.checked += await reading.value("recorded_reversals")
-        await collect(findings, reading, "reversed_otherwise")
+        await collect_pages(findings, reading, "reversed_otherwise", bound="donation_bound")
+        # A reference is one key: P4 computes them anew.
+        await demand_guards(findings, reading, "reversal_request_key")
     side = await _at_stripe(view, findings)
     if side:
         findings.take(side.returned_otherwise)

@@ -1,5 +1,6 @@
 -- What `mesh check` asks. Every statement only reads. Those that look for violations return a row for each: `key`, and `words`
--- that say what is wrong. Those that read a table by pages look at ids above $1, up to $2; a day's at day $1.
+-- that say what is wrong. Those that read a table by pages look at ids above $1, up to $2, where `…_bound` says that a page ends; a
+-- day's at day $1. What a page of 10,000 needs of larger tables are look-ups by key: with OFFSET 0 no join is planned for all days.
 
 -- name: guards_missing
 -- Of constraints, unique indexes and triggers $1 those that are gone or do not work. A constraint trigger is a trigger.
@@ -14,6 +15,15 @@ WHERE NOT EXISTS (
   AND NOT EXISTS (
     SELECT FROM pg_trigger g JOIN pg_class t ON t.oid = g.tgrelid
     WHERE t.relnamespace = current_schema()::regnamespace AND g.tgname = n.name AND g.tgenabled <> 'D')
+ORDER BY 1;
+
+-- name: columns_optional
+-- Of tables $1 those whose column $2 may be empty.
+SELECT n.name || ' ' || $2 AS key, 'this column may be empty' AS words
+FROM unnest($1::text[]) AS n (name)
+WHERE NOT EXISTS (
+  SELECT FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid
+  WHERE t.relnamespace = current_schema()::regnamespace AND t.relname = n.name AND a.attname = $2 AND a.attnotnull)
 ORDER BY 1;
 
 -- name: rights_too_many
@@ -59,6 +69,46 @@ SELECT id FROM (SELECT id FROM donation WHERE id > $1 ORDER BY id LIMIT $2) AS p
 -- The last id of the page of at most $2 payments above $1.
 SELECT id FROM (SELECT id FROM payment WHERE id > $1 ORDER BY id LIMIT $2) AS page ORDER BY id DESC LIMIT 1;
 
+-- name: reversal_bound
+-- The last reversal of the page of at most $2 above $1.
+SELECT id FROM (SELECT id FROM reversal WHERE id > $1 ORDER BY id LIMIT $2) AS page
+ORDER BY id DESC LIMIT 1;
+
+-- name: paid_bound
+-- The last donation of a payment of the page of at most $2 above $1.
+SELECT donation_id FROM (SELECT donation_id FROM payment WHERE donation_id > $1 ORDER BY donation_id LIMIT $2) AS page
+ORDER BY donation_id DESC LIMIT 1;
+
+-- name: intent_bound
+-- The last intent of the page of at most $2 above $1.
+SELECT provider_id FROM (SELECT provider_id FROM payment WHERE provider_id > $1 ORDER BY provider_id LIMIT $2) AS page
+ORDER BY provider_id DESC LIMIT 1;
+
+-- name: object_bound
+-- The last charge or refund of the page of at most $2 above $1.
+SELECT object_id FROM (SELECT object_id FROM attempt WHERE object_id > $1 ORDER BY object_id LIMIT $2) AS page
+ORDER BY object_id DESC LIMIT 1;
+
+-- name: dispute_bound
+-- The last dispute of the page of at most $2 above $1.
+SELECT provider_id FROM (SELECT provider_id FROM dispute WHERE provider_id > $1 ORDER BY provider_id LIMIT $2) AS page
+ORDER BY provider_id DESC LIMIT 1;
+
+-- name: webhook_bound
+-- The last webhook of the page of at most $2 above $1.
+SELECT event_id FROM (SELECT event_id FROM provider_event WHERE event_id > $1 ORDER BY event_id LIMIT $2) AS page
+ORDER BY event_id DESC LIMIT 1;
+
+-- name: movement_bound
+-- The last movement on the provider's balance of the page of at most $2 above $1.
+SELECT id FROM (SELECT id FROM balance_transaction WHERE id > $1 ORDER BY id LIMIT $2) AS page
+ORDER BY id DESC LIMIT 1;
+
+-- name: audit_bound
+-- The last object of the trail of the page of at most $2 above $1.
+SELECT reference_id FROM (SELECT reference_id FROM audit WHERE reference_id > $1 ORDER BY reference_id LIMIT $2) AS page
+ORDER BY reference_id DESC LIMIT 1;
+
 -- name: donations
 -- How many donations there are.
 SELECT count(*) FROM donation;
@@ -68,24 +118,21 @@ SELECT count(*) FROM donation;
 SELECT count(*) FROM payment;
 
 -- name: donations_twice
--- Donations that share a key, or an id.
-SELECT charity_id || ' ' || request_key AS key,
-       format('%s donations under one key: %s', count(*), array_to_string((array_agg(id ORDER BY id))[:5], ', ')) AS words
-FROM donation GROUP BY charity_id, request_key HAVING count(*) > 1
-UNION ALL
-SELECT id::text, format('%s donations with one id', count(*)) FROM donation GROUP BY id HAVING count(*) > 1
+-- Donations that share an id.
+SELECT id::text AS key, format('%s donations with one id', count(*)) AS words
+FROM donation WHERE id > $1 AND id <= $2 GROUP BY id HAVING count(*) > 1
 ORDER BY 1;
 
 -- name: donations_altered
--- Donations and reversals of which the trail says that they were removed, or that what they were made with was changed.
+-- Donations and reversals of which the trail says that they were removed, or that what they were made with ($3) was changed.
 SELECT object_id AS key,
        CASE WHEN after IS NULL THEN object || ' was removed'
             ELSE format('%s was altered: %s', object, (
               SELECT string_agg(format('%s from %s to %s', c.key, before ->> c.key, c.value), ', ' ORDER BY c.key)
-              FROM jsonb_each_text(after) AS c WHERE c.key = ANY ($1))) END AS words
+              FROM jsonb_each_text(after) AS c WHERE c.key = ANY ($3))) END AS words
 FROM audit
-WHERE object IN ('donation', 'reversal') AND (after IS NULL OR after ?| $1)
-ORDER BY id;
+WHERE reference_id > $1 AND reference_id <= $2 AND object IN ('donation', 'reversal') AND (after IS NULL OR after ?| $3)
+ORDER BY reference_id, id;
 
 -- name: keys_of_donations
 -- How many keys the donation service has taken.
@@ -97,65 +144,49 @@ SELECT (SELECT count(*) FROM donation) + (SELECT count(*) FROM reversal) + (SELE
 SELECT (SELECT count(*) FROM payment) + (SELECT count(*) FROM attempt WHERE request_key IS NOT NULL)
        + (SELECT count(*) FROM command);
 
--- name: fences_of_donations
--- Keys of the donation service that more than one thing has, that have no digest, or that are not made of what they fence.
-WITH fenced AS (
-  SELECT 'charity' AS object, '' AS charity, request_key, request_digest, true AS proper FROM charity
-  UNION ALL
-  SELECT 'campaign', charity_id::text, request_key, request_digest, true FROM campaign
-  UNION ALL
-  SELECT 'command', charity_id::text, request_key, request_digest, true FROM command
-  UNION ALL
-  SELECT 'reversal', charity_id::text, request_key, request_digest,
-         request_key = fence(caller, 'ReverseRecordedDonation', charity_id, refund_ref) FROM reversal
-  UNION ALL
-  SELECT 'donation', charity_id || ' ' || id, request_key, request_digest,
-         origin <> 2 OR request_key = fence(caller, 'RecordDonation', charity_id, payment_ref) FROM donation
-)
-SELECT concat_ws(' ', object, nullif(charity, ''), request_key) AS key,
-       CASE WHEN count(*) > 1 THEN format('%s have this key', count(*))
-            WHEN count(request_digest) < count(*) THEN 'has no digest of its request'
-            ELSE 'its key is not made of its caller and reference' END AS words
-FROM fenced GROUP BY object, charity, request_key
-HAVING count(*) > 1 OR count(request_digest) < count(*) OR bool_and(proper) IS NOT TRUE
+-- name: donations_unfenced
+-- Recorded donations whose key is not made of what it fences.
+SELECT concat_ws(' ', 'donation', charity_id, request_key) AS key, 'its key is not made of its caller and reference' AS words
+FROM donation
+WHERE id > $1 AND id <= $2 AND origin = 2
+  AND request_key IS DISTINCT FROM fence(caller, 'RecordDonation', charity_id, payment_ref)
+ORDER BY id;
+
+-- name: reversals_unfenced
+-- The same of what was taken back of them.
+SELECT concat_ws(' ', 'reversal', charity_id, request_key) AS key, 'its key is not made of its caller and reference' AS words
+FROM reversal
+WHERE id > $1 AND id <= $2 AND request_key IS DISTINCT FROM fence(caller, 'ReverseRecordedDonation', charity_id, refund_ref)
+ORDER BY id;
+
+-- name: letters_unfenced
+-- Decisions about dead letters that have no digest of their request.
+SELECT 'dead letter ' || request_key AS key, 'has no digest of its request' AS words
+FROM dead_letter WHERE request_key IS NOT NULL AND request_digest IS NULL
 ORDER BY 1;
 
--- name: fences_of_payments
--- The same of the payment service.
-WITH fenced AS (
-  SELECT 'command' AS object, charity_id || ' ' || request_key AS place, request_digest FROM command
-  UNION ALL
-  SELECT 'payment', charity_id || ' ' || id, request_digest FROM payment
-  UNION ALL
-  SELECT 'attempt', charity_id || ' ' || request_key, 0 FROM attempt WHERE request_key IS NOT NULL
-)
-SELECT object || ' ' || place AS key,
-       CASE WHEN count(*) > 1 THEN format('%s have this key', count(*)) ELSE 'has no digest of its request' END AS words
-FROM fenced GROUP BY object, place HAVING count(*) > 1 OR count(request_digest) < count(*)
-ORDER BY 1;
-
--- name: fences_of_letters
--- Decisions about dead letters that share a key, or have no digest.
-SELECT 'dead letter ' || request_key AS key,
-       CASE WHEN count(*) > 1 THEN format('%s have this key', count(*)) ELSE 'has no digest of its request' END AS words
-FROM dead_letter WHERE request_key IS NOT NULL
-GROUP BY request_key HAVING count(*) > 1 OR count(request_digest) < count(*)
-ORDER BY 1;
-
--- name: charged_twice
--- Donations with more than one payment, intents of more than one payment, payments with more than one intent or success.
+-- name: paid_twice
+-- Donations with more than one payment, also of different charities.
 SELECT donation_id::text AS key, format('%s payments for one donation', count(*)) AS words
-FROM payment GROUP BY donation_id HAVING count(*) > 1
-UNION ALL
-SELECT provider_id, format('%s payments with this intent', count(*))
-FROM payment WHERE provider_id IS NOT NULL GROUP BY provider_id HAVING count(*) > 1
-UNION ALL
-SELECT payment_id::text, format('%s charges succeeded, %s calls to make an intent',
-                                count(*) FILTER (WHERE kind = 2), count(*) FILTER (WHERE kind = 1))
-FROM attempt WHERE kind = 1 OR (kind = 2 AND outcome = 2)
-GROUP BY payment_id HAVING count(*) FILTER (WHERE kind = 2) > 1 OR count(*) FILTER (WHERE kind = 1) > 1
-UNION ALL
-SELECT object_id, format('%s times as a charge', count(*)) FROM attempt WHERE kind = 2 GROUP BY object_id HAVING count(*) > 1
+FROM payment WHERE donation_id > $1 AND donation_id <= $2 GROUP BY donation_id HAVING count(*) > 1
+ORDER BY 1;
+
+-- name: intents_twice
+-- Intents of more than one payment.
+SELECT provider_id AS key, format('%s payments with this intent', count(*)) AS words
+FROM payment WHERE provider_id > $1 AND provider_id <= $2 GROUP BY provider_id HAVING count(*) > 1
+ORDER BY 1;
+
+-- name: objects_twice
+-- Charges (kind 2) or refunds (kind 5) of the provider that are known more than once.
+SELECT object_id AS key, format('%s times as a %s', count(*), CASE $3::smallint WHEN 2 THEN 'charge' ELSE 'refund' END) AS words
+FROM attempt WHERE object_id > $1 AND object_id <= $2 AND kind = $3 GROUP BY object_id HAVING count(*) > 1
+ORDER BY 1;
+
+-- name: disputes_twice
+-- Disputes of the provider that are known more than once.
+SELECT provider_id AS key, format('%s times as a dispute', count(*)) AS words
+FROM dispute WHERE provider_id > $1 AND provider_id <= $2 GROUP BY provider_id HAVING count(*) > 1
 ORDER BY 1;
 
 -- name: payments_unlike_facts
@@ -225,15 +256,17 @@ SELECT e.event_id AS key,
        CASE WHEN e.state NOT IN (1, 3, 4) THEN format('%s is in state %s and nobody looks at it again', e.type, e.state)
             WHEN p.id IS NULL THEN format('%s counts as applied, and no payment has its intent %s', e.type, e.intent_id)
             ELSE format('%s counts as applied, and payment %s does not show it', e.type, p.id) END AS words
-FROM provider_event e LEFT JOIN payment p ON p.provider_id = e.intent_id
-WHERE (e.state <> 1 AND e.state NOT IN (3, 4) AND (e.state <> 2 OR e.next_attempt_time IS NULL))
+FROM provider_event e
+LEFT JOIN LATERAL (SELECT id, charity_id, captured, canceled FROM payment WHERE provider_id = e.intent_id OFFSET 0) AS p ON true
+WHERE e.event_id > $1 AND e.event_id <= $2
+  AND ((e.state <> 1 AND e.state NOT IN (3, 4) AND (e.state <> 2 OR e.next_attempt_time IS NULL))
    OR (e.state = 1 AND e.reason = '' AND e.intent_id <> ''
        AND (starts_with(e.type, 'payment_intent.') OR starts_with(e.type, 'charge.') OR starts_with(e.type, 'refund.'))
        AND (p.id IS NULL
             OR (e.type = 'payment_intent.succeeded' AND p.captured = 0)
             OR (e.type = 'payment_intent.canceled' AND NOT p.canceled)
             OR (starts_with(e.type, 'charge.dispute.') AND NOT EXISTS (
-                  SELECT FROM dispute d WHERE d.payment_id = p.id AND d.charity_id = p.charity_id))))
+                  SELECT FROM dispute d WHERE d.payment_id = p.id AND d.charity_id = p.charity_id)))))
 ORDER BY e.create_time, e.event_id;
 
 -- name: letters
@@ -266,65 +299,113 @@ ORDER BY 1, 2;
 SELECT currency, sum(amount) AS total FROM entry WHERE day = $1 GROUP BY currency ORDER BY currency;
 
 -- name: payments_unlike_ledger
--- Payments of which the ledger says otherwise than their rows, by the kinds of postings of which each figure consists.
+-- Payments of which the ledger says otherwise than their rows, by the kinds of postings of which each figure consists. What went
+-- back beyond what was taken is no column: it is what their refunds and disputes sum to.
 WITH posted AS (
   SELECT h.payment_id, e.currency,
          sum(-e.amount) FILTER (WHERE h.kind = 'captured' AND e.account = 'campaign_payable') AS captured,
          sum(e.amount) FILTER (WHERE h.kind IN ('refunded', 'refund_returned') AND e.account = 'refunds') AS refunded,
          sum(e.amount) FILTER (WHERE h.kind IN ('dispute_held', 'dispute_returned') AND e.account = 'disputes_held') AS disputed,
-         sum(e.amount) FILTER (WHERE h.kind IN ('dispute_lost', 'dispute_regained') AND e.account = 'refunds') AS lost
-  FROM posting h JOIN entry e ON e.day = h.day AND e.posting_id = h.id
+         sum(e.amount) FILTER (WHERE h.kind IN ('dispute_lost', 'dispute_regained') AND e.account = 'refunds') AS lost,
+         sum(e.amount) FILTER (WHERE h.kind IN ('excess_taken', 'excess_returned') AND e.account = 'adjustments') AS excess
+  FROM posting h
+  CROSS JOIN LATERAL (SELECT account, currency, amount FROM entry WHERE day = h.day AND posting_id = h.id OFFSET 0) AS e
   WHERE h.payment_id > $1 AND h.payment_id <= $2
     AND h.kind IN ('captured', 'refunded', 'refund_returned', 'dispute_held', 'dispute_returned', 'dispute_lost',
-                   'dispute_regained')
+                   'dispute_regained', 'excess_taken', 'excess_returned')
   GROUP BY h.payment_id, e.currency
 ), stored AS (
-  SELECT id, currency, captured, refunded, disputed, lost FROM payment WHERE id > $1 AND id <= $2
+  SELECT p.id, p.currency, p.captured, p.refunded, p.disputed, p.lost,
+         CASE WHEN p.captured > 0 THEN greatest(coalesce(r.gone, 0) + coalesce(d.held, 0) - p.captured, 0) ELSE 0 END AS excess
+  FROM payment p
+  LEFT JOIN (SELECT payment_id, charity_id, sum(amount) AS gone FROM attempt
+             WHERE payment_id > $1 AND payment_id <= $2 AND kind = 5 AND object_id IS NOT NULL AND outcome <> 3
+             GROUP BY payment_id, charity_id) AS r ON r.payment_id = p.id AND r.charity_id = p.charity_id
+  LEFT JOIN (SELECT payment_id, charity_id, sum(amount) AS held FROM dispute
+             WHERE payment_id > $1 AND payment_id <= $2
+               AND (withdrawals > reinstatements OR (state = 4 AND reinstatements = 0))
+             GROUP BY payment_id, charity_id) AS d ON d.payment_id = p.id AND d.charity_id = p.charity_id
+  WHERE p.id > $1 AND p.id <= $2
 ), both_sides AS (
   SELECT coalesce(s.id, l.payment_id) AS id, coalesce(s.currency, l.currency) AS currency, s.id IS NOT NULL AS known,
-         ARRAY[s.captured, s.refunded, s.disputed, s.lost] AS figures,
-         ARRAY[coalesce(l.captured, 0), coalesce(l.refunded, 0), coalesce(l.disputed, 0), coalesce(l.lost, 0)] AS sums
+         ARRAY[s.captured, s.refunded, s.disputed, s.lost, s.excess]::bigint[] AS figures,
+         ARRAY[coalesce(l.captured, 0), coalesce(l.refunded, 0), coalesce(l.disputed, 0), coalesce(l.lost, 0),
+               coalesce(l.excess, 0)] AS sums
   FROM stored s FULL JOIN posted l ON l.payment_id = s.id AND l.currency = s.currency
 )
 SELECT id::text AS key,
-       CASE WHEN known THEN format('captured, refunded, disputed, lost are %s %s, the ledger says %s', figures, currency, sums)
+       CASE WHEN known THEN format('captured, refunded, disputed, lost, excess are %s %s, the ledger says %s', figures, currency, sums)
             ELSE format('the ledger has %s %s of it, and there is no such payment', sums, currency) END AS words
 FROM both_sides WHERE NOT known OR figures <> sums::bigint[]
 ORDER BY id;
 
--- name: recorded_unlike_ledger
--- Batch postings of recorded donations that say otherwise than the events of which they consist.
-WITH posted AS (
-  SELECT h.day, h.id, -sum(e.amount) FILTER (WHERE e.account IN ('campaign_payable', 'refunds')) AS owed
-  FROM posting h JOIN entry e ON e.day = h.day AND e.posting_id = h.id
-  WHERE h.kind IN ('recorded', 'recorded_reversal') GROUP BY h.day, h.id
-), heard AS (
-  SELECT posting_day AS day, posting_id AS id, sum(delta) AS owed FROM applied GROUP BY posting_day, posting_id
-)
-SELECT coalesce(p.id, h.id)::text AS key,
-       format('the posting says %s, its events say %s', coalesce(p.owed, 0), coalesce(h.owed, 0)) AS words
-FROM posted p FULL JOIN heard h ON h.day = p.day AND h.id = p.id
-WHERE coalesce(p.owed, 0) <> coalesce(h.owed, 0)
-ORDER BY 1;
+-- name: posted_slots
+-- What the batch postings of recorded donations of a day say, by a part of their ids that chance decides: a sum, and one in which
+-- each posting counts by its own id, so that no two errors cancel out.
+SELECT substr(h.id::text, 29, 2) AS slot, sum(-e.amount) AS owed,
+       sum(-e.amount * ('x' || right(h.id::text, 12))::bit(48)::bigint::numeric) AS weighed
+FROM posting h JOIN entry e ON e.day = h.day AND e.posting_id = h.id
+WHERE h.day = $1 AND e.day = $1 AND h.kind IN ('recorded', 'recorded_reversal')
+  AND e.account IN ('campaign_payable', 'refunds')
+GROUP BY 1;
+
+-- name: heard_slots
+-- The same as the events of a day say it, of which they consist.
+SELECT substr(posting_id::text, 29, 2) AS slot, sum(delta) AS owed,
+       sum(delta * ('x' || right(posting_id::text, 12))::bit(48)::bigint::numeric) AS weighed
+FROM applied WHERE day = $1 GROUP BY 1;
+
+-- name: postings_of_slots
+-- The same posting by posting, of some parts of ids.
+SELECT h.id, sum(-e.amount) AS owed
+FROM posting h JOIN entry e ON e.day = h.day AND e.posting_id = h.id
+WHERE h.day = $1 AND e.day = $1 AND h.kind IN ('recorded', 'recorded_reversal')
+  AND e.account IN ('campaign_payable', 'refunds') AND substr(h.id::text, 29, 2) = ANY ($2)
+GROUP BY h.id;
+
+-- name: heard_of_slots
+-- The same as the events say it.
+SELECT posting_id AS id, sum(delta) AS owed
+FROM applied WHERE day = $1 AND substr(posting_id::text, 29, 2) = ANY ($2) GROUP BY posting_id;
 
 -- name: movements_unlike_ledger
--- Movements on the provider's balance that left there something else than was posted for them.
-WITH posted AS (
-  SELECT h.settlement_id, e.currency, sum(e.amount) AS total
-  FROM posting h JOIN entry e ON e.day = h.day AND e.posting_id = h.id
-  WHERE h.settlement_id IS NOT NULL AND e.account = 'provider_balance' GROUP BY h.settlement_id, e.currency
-), moved AS (
-  SELECT id, currency, net FROM balance_transaction WHERE posted
+-- Movements on the provider's balance that left there something else than was posted for them. Few are posted more than once.
+WITH moved AS (
+  SELECT id, currency, net, posting_day, posting_id FROM balance_transaction WHERE id > $1 AND id <= $2 AND posted
+), entries AS (
+  SELECT m.id, e.currency, e.amount
+  FROM moved m
+  CROSS JOIN LATERAL (SELECT currency, amount FROM entry
+                      WHERE day = m.posting_day AND posting_id = m.posting_id AND account = 'provider_balance' OFFSET 0) AS e
+  UNION ALL
+  SELECT h.settlement_id COLLATE "C", e.currency, e.amount
+  FROM posting h
+  CROSS JOIN LATERAL (SELECT currency, amount FROM entry
+                      WHERE day = h.day AND posting_id = h.id AND account = 'provider_balance' OFFSET 0) AS e
+  WHERE h.kind = 'resettled' AND h.settlement_id COLLATE "C" > $1 AND h.settlement_id COLLATE "C" <= $2
+), posted AS (
+  SELECT id, currency, sum(amount) AS total FROM entries GROUP BY id, currency
 )
-SELECT coalesce(m.id, p.settlement_id) AS key,
+SELECT coalesce(m.id, p.id) AS key,
        format('left %s %s, %s is posted', coalesce(m.net, 0), coalesce(m.currency, p.currency), coalesce(p.total, 0)) AS words
-FROM moved m FULL JOIN posted p ON p.settlement_id = m.id AND p.currency = m.currency
+FROM moved m FULL JOIN posted p ON p.id = m.id AND p.currency = m.currency
 WHERE coalesce(m.net, 0) <> coalesce(p.total, 0)
 ORDER BY 1;
 
--- name: provider_balance
--- What stands on the provider's balance as far as it was taken.
-SELECT currency, sum(amount)::bigint AS total FROM entry WHERE account = 'provider_balance' GROUP BY currency ORDER BY currency;
+-- name: settlements_unlike_movements
+-- A day's postings that settle a movement which is not there, or which another posting settles.
+SELECT h.settlement_id AS key,
+       format('posting %s (%s) settles it, and %s', h.id, h.kind,
+              CASE WHEN b.id IS NULL THEN 'there is no such movement' ELSE 'another one does' END) AS words
+FROM posting h
+LEFT JOIN LATERAL (SELECT id, posting_id, posting_day FROM balance_transaction WHERE id = h.settlement_id OFFSET 0) AS b ON true
+WHERE h.day = $1 AND h.settlement_id IS NOT NULL
+  AND (b.id IS NULL OR (h.kind <> 'resettled' AND (b.posting_id, b.posting_day) IS DISTINCT FROM (h.id, h.day)))
+ORDER BY 1, 2;
+
+-- name: provider_balance_of_day
+-- What a day's postings left on the provider's balance.
+SELECT currency, sum(amount)::bigint AS total FROM entry WHERE day = $1 AND account = 'provider_balance' GROUP BY currency;
 
 -- name: payments_out_of_bounds
 -- Payments with more gone than was taken, or more taken than was asked for.
@@ -348,26 +429,17 @@ ORDER BY id;
 -- How many refunds and disputes of the provider there are.
 SELECT (SELECT count(*) FROM attempt WHERE kind = 5) + (SELECT count(*) FROM dispute);
 
--- name: returned_twice
--- Refunds and disputes of the provider that are known more than once.
-SELECT object_id AS key, format('%s times as a refund', count(*)) AS words
-FROM attempt WHERE kind = 5 AND object_id IS NOT NULL GROUP BY object_id HAVING count(*) > 1
-UNION ALL
-SELECT provider_id, format('%s times as a dispute', count(*)) FROM dispute GROUP BY provider_id HAVING count(*) > 1
-ORDER BY 1;
-
 -- name: recorded_reversals
 -- How many recorded donations were taken back, in whole or in part.
 SELECT count(*) FROM reversal;
 
 -- name: reversed_otherwise
--- Reversals with one reference, and recorded donations that did not go down by exactly their reversals.
-SELECT charity_id || ' ' || refund_ref AS key, format('%s reversals of %s with this reference', count(*), caller) AS words
-FROM reversal GROUP BY charity_id, caller, refund_ref HAVING count(*) > 1
-UNION ALL
-SELECT d.id::text, format('refunded is %s, its reversals sum to %s', d.refunded, coalesce(r.total, 0))
-FROM donation d
-FULL JOIN (SELECT donation_id, sum(amount) AS total FROM reversal GROUP BY donation_id) AS r ON r.donation_id = d.id
+-- Recorded donations that did not go down by exactly their reversals.
+SELECT coalesce(d.id, r.donation_id)::text AS key,
+       format('refunded is %s, its reversals sum to %s', coalesce(d.refunded, 0), coalesce(r.total, 0)) AS words
+FROM (SELECT id, origin, refunded FROM donation WHERE id > $1 AND id <= $2) AS d
+FULL JOIN (SELECT donation_id, sum(amount) AS total FROM reversal WHERE donation_id > $1 AND donation_id <= $2
+           GROUP BY donation_id) AS r ON r.donation_id = d.id
 WHERE (d.origin = 2 OR r.total IS NOT NULL) AND coalesce(d.refunded, 0) <> coalesce(r.total, 0)
 ORDER BY 1;
 
@@ -381,11 +453,23 @@ FROM totals t ORDER BY t.campaign_id, t.currency;
 -- The first and the last day of which events were applied.
 SELECT min(day), max(day) FROM applied;
 
+-- name: based
+-- What totals began with when they were rebuilt, by campaign and currency.
+SELECT campaign_id, currency, gross, refunded, disputed, donations FROM base_totals;
+
 -- name: counted_of_day
--- What the events of a day added, by campaign and currency.
+-- What the events of a day added, by campaign and currency, without those that a campaign's base holds already.
+SELECT a.campaign_id, a.currency, sum(a.gross)::bigint AS gross, sum(a.refunded)::bigint AS refunded,
+       sum(a.disputed)::bigint AS disputed, sum(a.donations)::bigint AS donations
+FROM applied a LEFT JOIN campaign c ON c.id = a.campaign_id LEFT JOIN base b ON b.id = c.base_id
+WHERE a.day = $1 AND (b.id IS NULL OR NOT in_base(a.tx, a.epoch, b.epoch, b.snapshot))
+GROUP BY a.campaign_id, a.currency;
+
+-- name: courses
+-- What courses sum to, by campaign and currency.
 SELECT campaign_id, currency, sum(gross)::bigint AS gross, sum(refunded)::bigint AS refunded,
        sum(disputed)::bigint AS disputed, sum(donations)::bigint AS donations
-FROM applied WHERE day = $1 GROUP BY campaign_id, currency;
+FROM course GROUP BY campaign_id, currency;
 
 -- name: newest_campaigns
 -- The $1 campaigns whose totals changed last.
@@ -409,11 +493,12 @@ SELECT campaign_id, currency, sum(gross)::bigint AS gross, sum(refunded)::bigint
        sum(disputed)::bigint AS disputed, count(*) AS donations, count(DISTINCT donor_id) AS donors
 FROM donation WHERE gross > 0 GROUP BY campaign_id, currency;
 
--- name: posted
--- What the ledger says was given, went back and is with banks, by campaign and currency: by kinds of postings, not by the
+-- name: posted_of_day
+-- What the ledger of a day says was given, went back and is with banks, by campaign and currency: by kinds of postings, not by the
 -- balances of accounts through which other money passes too.
 SELECT e.campaign_id, e.currency,
-       coalesce(sum(-e.amount) FILTER (WHERE h.kind IN ('recorded', 'captured') AND e.account = 'campaign_payable'), 0)::bigint
+       coalesce(sum(-e.amount) FILTER (WHERE h.day = $1 AND e.day = $1
+  AND h.kind IN ('recorded', 'captured') AND e.account = 'campaign_payable'), 0)::bigint
          AS gross,
        coalesce(sum(e.amount) FILTER (WHERE (h.kind IN ('refunded', 'refund_returned') AND e.account = 'refunds')
                                         OR (h.kind = 'recorded_reversal' AND e.account IN ('refunds', 'campaign_payable'))),
@@ -421,7 +506,8 @@ SELECT e.campaign_id, e.currency,
        coalesce(sum(e.amount) FILTER (WHERE h.kind IN ('dispute_held', 'dispute_returned') AND e.account = 'disputes_held'),
                 0)::bigint AS disputed
 FROM posting h JOIN entry e ON e.day = h.day AND e.posting_id = h.id
-WHERE h.kind IN ('recorded', 'recorded_reversal', 'captured', 'refunded', 'refund_returned', 'dispute_held', 'dispute_returned',
+WHERE h.day = $1 AND e.day = $1
+  AND h.kind IN ('recorded', 'recorded_reversal', 'captured', 'refunded', 'refund_returned', 'dispute_held', 'dispute_returned',
                  'dispute_lost', 'dispute_regained')
   AND e.campaign_id IS NOT NULL
 GROUP BY e.campaign_id, e.currency;
@@ -543,40 +629,50 @@ SELECT provider_id, payment_id, amount FROM dispute;
 SELECT n.name FROM unnest($1::text[]) AS n (name) JOIN payment p ON p.donation_id::text = lower(n.name);
 
 -- name: donations_of_others
--- Donations and campaigns that do not belong to the charity that they name, or do not carry its bucket.
+-- Donations that do not belong to the charity of their campaign, or do not carry its bucket, and reversals of another charity.
 SELECT d.id::text AS key, format('donation of charity %s to a campaign of %s, buckets %s and %s', d.charity_id,
                                  coalesce(c.charity_id::text, 'nobody'), bucket_of(d.id), bucket_of(d.charity_id)) AS words
 FROM donation d LEFT JOIN campaign c ON c.id = d.campaign_id AND c.charity_id = d.charity_id
-WHERE c.id IS NULL OR bucket_of(d.id) <> bucket_of(d.charity_id)
-UNION ALL
-SELECT c.id::text, format('campaign of charity %s, which %s, buckets %s and %s', c.charity_id,
-                          CASE WHEN h.id IS NULL THEN 'is not there' ELSE 'is there' END, bucket_of(c.id), bucket_of(c.charity_id))
-FROM campaign c LEFT JOIN charity h ON h.id = c.charity_id
-WHERE h.id IS NULL OR bucket_of(c.id) <> bucket_of(c.charity_id)
+WHERE d.id > $1 AND d.id <= $2 AND (c.id IS NULL OR bucket_of(d.id) <> bucket_of(d.charity_id))
 UNION ALL
 SELECT r.id::text, format('reversal by charity %s of a donation of %s', r.charity_id, coalesce(d.charity_id::text, 'nobody'))
-FROM reversal r LEFT JOIN donation d ON d.id = r.donation_id
-WHERE d.charity_id IS DISTINCT FROM r.charity_id
+FROM reversal r
+LEFT JOIN (SELECT id, charity_id FROM donation WHERE id > $1 AND id <= $2) AS d ON d.id = r.donation_id
+WHERE r.donation_id > $1 AND r.donation_id <= $2 AND d.charity_id IS DISTINCT FROM r.charity_id
+ORDER BY 1;
+
+-- name: campaigns_of_others
+-- Campaigns that do not belong to a charity, or do not carry its bucket.
+SELECT c.id::text AS key, format('campaign of charity %s, which %s, buckets %s and %s', c.charity_id,
+                          CASE WHEN h.id IS NULL THEN 'is not there' ELSE 'is there' END, bucket_of(c.id), bucket_of(c.charity_id))
+       AS words
+FROM campaign c LEFT JOIN charity h ON h.id = c.charity_id
+WHERE h.id IS NULL OR bucket_of(c.id) <> bucket_of(c.charity_id)
 ORDER BY 1;
 
 -- name: payments_of_others
 -- Payments, and what belongs to them, of different charities, or without their charity's bucket.
+WITH own AS (
+  SELECT id, charity_id, campaign_id FROM payment WHERE id > $1 AND id <= $2
+)
 SELECT p.id::text AS key,
        format('payment of charity %s, buckets %s and %s', p.charity_id, bucket_of(p.id), bucket_of(p.charity_id)) AS words
-FROM payment p WHERE bucket_of(p.id) <> bucket_of(p.charity_id)
+FROM own p WHERE bucket_of(p.id) <> bucket_of(p.charity_id)
 UNION ALL
 SELECT a.id::text, format('attempt of charity %s at a payment of %s', a.charity_id, coalesce(p.charity_id::text, 'nobody'))
-FROM attempt a LEFT JOIN payment p ON p.id = a.payment_id
-WHERE p.charity_id IS DISTINCT FROM a.charity_id OR bucket_of(a.id) <> bucket_of(a.charity_id)
+FROM attempt a LEFT JOIN own p ON p.id = a.payment_id
+WHERE a.payment_id > $1 AND a.payment_id <= $2
+  AND (p.charity_id IS DISTINCT FROM a.charity_id OR bucket_of(a.id) <> bucket_of(a.charity_id))
 UNION ALL
 SELECT d.provider_id, format('dispute of charity %s about a payment of %s', d.charity_id, coalesce(p.charity_id::text, 'nobody'))
-FROM dispute d LEFT JOIN payment p ON p.id = d.payment_id
-WHERE p.charity_id IS DISTINCT FROM d.charity_id
+FROM dispute d LEFT JOIN own p ON p.id = d.payment_id
+WHERE d.payment_id > $1 AND d.payment_id <= $2 AND p.charity_id IS DISTINCT FROM d.charity_id
 UNION ALL
 SELECT h.id::text, format('posting (%s) of charity %s and campaign %s for a payment of %s and %s',
                           h.kind, h.charity_id, h.campaign_id, p.charity_id, p.campaign_id)
-FROM posting h JOIN payment p ON p.id = h.payment_id
-WHERE (p.charity_id, p.campaign_id) IS DISTINCT FROM (h.charity_id, h.campaign_id)
+FROM posting h JOIN own p ON p.id = h.payment_id
+WHERE h.payment_id > $1 AND h.payment_id <= $2
+  AND (p.charity_id, p.campaign_id) IS DISTINCT FROM (h.charity_id, h.campaign_id)
 ORDER BY 1;
 
 -- name: entries_of_others
@@ -603,8 +699,10 @@ WHERE NOT EXISTS (
 ORDER BY 1;
 
 -- name: audit_removed
--- What was removed of that which is kept for ever.
-SELECT object_id AS key, object || ' was removed' AS words FROM audit WHERE object = ANY ($1) AND after IS NULL ORDER BY id;
+-- What was removed of that which is kept for ever: objects $3.
+SELECT object_id AS key, object || ' was removed' AS words
+FROM audit WHERE reference_id > $1 AND reference_id <= $2 AND object = ANY ($3) AND after IS NULL
+ORDER BY reference_id, id;
 
 -- name: donations_unlike_trail
 -- Donations that are not what the trail says they became last. Those that are younger than the trail have all of it there.

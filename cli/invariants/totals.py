@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,25 +14,49 @@ _COUNTED = ("gross", "refunded", "disputed", "donations")
 
 
 async def totals_are_sums(view: View, findings: Findings) -> None:
-    """P12: in one snapshot each total is the sum of its applied events, each donor counted once."""
-    sums: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * len(_COUNTED))
+    """P12: in one snapshot each total is its base and the events applied since, and its course; each donor counted once."""
     async with view.snapshot("aggregator") as reading:
-        async for day in reading.days("applied_days"):
-            async for row in reading.rows("counted_of_day", day):
-                place = sums[str(row["campaign_id"]), row["currency"]]
-                place[:] = [total + row[name] for total, name in zip(place, _COUNTED, strict=True)]
+        sums, courses = await _counted(reading), _Sums()
+        async for row in reading.rows("courses"):
+            courses.take(row)
         async for row in reading.rows("totals"):
             findings.checked += 1
-            _compare(findings, row, sums.pop((str(row["campaign_id"]), row["currency"]), None))
-        await demand_guards(findings, reading, "applied_pkey", "totals_pkey", "campaign_donor_pkey")
-    for (campaign, currency), counted in sums.items():
-        findings.add(f"{campaign} {currency}", f"has no total; its events sum to {_words(counted)}")
+            key = str(row["campaign_id"]), row["currency"]
+            _compare(findings, row, sums.taken(key), courses.taken(key))
+        await demand_guards(findings, reading, "applied_pkey", "totals_pkey", "course_pkey", "campaign_donor_pkey")
+    for what, found in (("events", sums), ("course", courses)):
+        for (campaign, currency), counted in found.items():
+            findings.add(f"{campaign} {currency}", f"has no total; its {what} sum to {_words(counted)}")
 
 
-def _compare(findings: Findings, row: Any, counted: list[int] | None) -> None:
+class _Sums(dict[tuple[str, str], list[int]]):
+    """Figures by campaign and currency; what is missing is nothing."""
+
+    def take(self, row: Any) -> None:
+        place = self.setdefault((str(row["campaign_id"]), row["currency"]), [0] * len(_COUNTED))
+        place[:] = [total + row[name] for total, name in zip(place, _COUNTED, strict=True)]
+
+    def taken(self, key: tuple[str, str]) -> list[int]:
+        """Those of a key, which are not here any more then."""
+        return self.pop(key, [0] * len(_COUNTED))
+
+
+async def _counted(reading: Reading) -> _Sums:
+    sums = _Sums()
+    async for row in reading.rows("based"):
+        sums.take(row)
+    async for day in reading.days("applied_days"):
+        async for row in reading.rows("counted_of_day", day):
+            sums.take(row)
+    return sums
+
+
+def _compare(findings: Findings, row: Any, counted: list[int], course: list[int]) -> None:
     key, total = f"{row['campaign_id']} {row['currency']}", [row[name] for name in _COUNTED]
     if total != counted:
-        findings.add(key, f"the total is {_words(total)}, its events sum to {_words(counted) if counted else 'nothing'}")
+        findings.add(key, f"the total is {_words(total)}, its events sum to {_words(counted)}")
+    elif total != course:
+        findings.add(key, f"the total is {_words(total)}, its course sums to {_words(course)}")
     elif row["donors"] != row["donors_listed"]:
         findings.add(key, f"{row['donors']} donors are counted, {row['donors_listed']} are listed")
 

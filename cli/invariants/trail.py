@@ -26,7 +26,7 @@ async def trail_is_whole(view: View, findings: Findings) -> None:
             findings.checked += await reading.value("audit_entries")
             await _demand_append_only(findings, reading, tables)
             kept = [table for table in tables if table not in (*_ONCE, "personal", "donor_key")]
-            await collect(findings, reading, "audit_removed", kept)
+            await collect_pages(findings, reading, "audit_removed", kept, bound="audit_bound")
             await collect_pages(findings, reading, f"{service}s_unlike_trail", bound=f"{service}_bound")
 
 

@@ -6,6 +6,7 @@ import asyncio
 import datetime
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -31,6 +32,19 @@ PAGE = 10_000
 # What is on its way between two books has arrived by then: displays follow within two seconds.
 MOMENT_S = 2.0
 FIRST, LAST = UUID(int=0), UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Below and above all ids of a kind. `last` None: none is known, and nothing has a higher id than the last row."""
+
+    first: object
+    last: object | None
+
+
+OURS = Ids(FIRST, LAST)
+# Of the provider, in the order of the database's language, and byte by byte.
+THEIRS, BYTEWISE = Ids("", None), Ids("", "\U0010ffff")
 
 Record: TypeAlias = "asyncpg.Record"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -62,13 +76,14 @@ class Reading:
         """The one value of a statement."""
         return await self._connection.fetchval(self._queries[name], *arguments)
 
-    async def pages(self, bound: str) -> AsyncIterator[tuple[UUID, UUID]]:
+    async def pages(self, bound: str, ids: Ids) -> AsyncIterator[tuple[Any, Any]]:
         """Ranges of ids (above the first, up to the second) that cover every id; `bound` says where a page ends."""
-        above = FIRST
+        above = ids.first
         while (upto := await self.value(bound, above, PAGE)) is not None:
             yield above, upto
             above = upto
-        yield above, LAST
+        if ids.last is not None:
+            yield above, ids.last
 
     async def days(self, ends: str) -> AsyncIterator[datetime.date]:
         """The days from the first to the last that `ends` returns."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from cli.invariants.invariant import Findings
-from cli.invariants.rows import REMOVING, collect, demand_guards, forbid
-from cli.invariants.view import View
+from cli.invariants.rows import REMOVING, collect_pages, demand_guards, forbid
+from cli.invariants.view import THEIRS, View
 
 _APPLIED = 1
 _STATES = {2: "parked", 3: "quarantined", 4: "skipped"}
@@ -18,7 +18,7 @@ async def taken_is_kept(view: View, findings: Findings) -> None:
     async with view.snapshot("payment") as reading:
         states = {row["state"]: row["events"] for row in await reading.all("webhooks")}
         findings.checked = sum(states.values())
-        await collect(findings, reading, "webhooks_lost")
+        await collect_pages(findings, reading, "webhooks_lost", bound="webhook_bound", ids=THEIRS)
         await demand_guards(findings, reading, "provider_event_pkey")
         await forbid(findings, reading, REMOVING, "provider_event")
     if listed := [f"{states[state]} {name}" for state, name in _STATES.items() if state in states]:

@@ -38,7 +38,7 @@ from donation_svc.refusals import (
 from donation_svc.service.access import Access
 from donation_svc.service.charities import SOURCE, Wake
 from donation_svc.store.donations import DonationStore, NewDonation, recent_id
-from mesh import money, pages
+from mesh import crashpoints, money, pages
 from mesh.clock import Clock
 from mesh.errors import IdempotencyKeyReused, InvalidArgument, Refusal
 from mesh.events.log import EventLog, new_event
@@ -113,6 +113,7 @@ class Donations:
         drafts = [_draft(request, rules, now=now) for request in requests]
         new = [draft.new for draft in drafts if draft.new and not draft.refusal]
         hints = await self._donations.record(new, recent_id=recent_id(now, DUPLICATE_HINT_WITHIN)) if new else {}
+        crashpoints.reach("donation.charged_recorded")
         if hints:
             self._wake()
         # Also what would be refused today: a repeat of what was accepted then gets the first answer.

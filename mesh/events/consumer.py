@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import datetime
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from mesh import metrics
+from mesh import crashpoints, metrics
 from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable, RequestInFlight
 from mesh.events.pull import ConsumerGone, Puller
@@ -133,6 +133,37 @@ class Consumer:
         finally:
             await self._puller.close()
 
+    async def end(self) -> int:
+        """Where the stream ends now.
+
+        Raises:
+            DependencyUnavailable: the broker does not answer, or has no such stream.
+        """
+        with _asking():
+            return await self._puller.end()
+
+    async def acknowledged(self, up_to: int) -> bool:
+        """Whether this consumer and those who share its name are done with everything in the stream up to there.
+
+        Raises:
+            DependencyUnavailable: the broker does not answer, or has no such consumer.
+        """
+        with _asking():
+            return await self._puller.acknowledged(up_to)
+
+    async def apply(self, events: Sequence[Event]) -> None:
+        """Applies events that no message brought, one by one; what cannot be applied is a dead letter at once.
+
+        Raises:
+            DependencyUnavailable, RequestInFlight: not now.
+        """
+        for event in events:
+            reason = objection(event, today=self._clock.now().date())
+            if reason:
+                await self._record(event, reason, attempts_max=1)
+            else:
+                await self._try(event, attempts_max=1)
+
     async def _attempt(self) -> None:
         try:
             await self._puller.open()
@@ -180,7 +211,9 @@ class Consumer:
         windows = [(message, await self._read(message)) for message in messages]
         try:
             if whole := [event for _, events in windows for event in events]:
+                crashpoints.reach("consumer.applying")
                 await self._handler.apply(whole)
+                crashpoints.reach("consumer.applied")
         except (DependencyUnavailable, RequestInFlight):
             raise
         except Exception as error:  # noqa: BLE001 - one event among them cannot be applied
@@ -226,7 +259,7 @@ class Consumer:
         else:
             await message.ack()
 
-    async def _try(self, event: Event) -> float | None:
+    async def _try(self, event: Event, *, attempts_max: int = ATTEMPTS_MAX) -> float | None:
         """Applies one event; the delay after which it is tried again, or None when it is done with."""
         try:
             await self._handler.apply([event])
@@ -235,7 +268,7 @@ class Consumer:
         except Exception as error:  # noqa: BLE001 - its class becomes the reason, its text stays in our logs
             _log.warning("event not applied", consumer=self._durable, event_id=str(UUID(bytes=event.id)), exc_info=error)
             reason = str(error) if isinstance(error, EventRefused) else type(error).__name__
-            return await self._record(event, reason, attempts_max=ATTEMPTS_MAX)
+            return await self._record(event, reason, attempts_max=attempts_max)
         metrics.CONSUMER_EVENTS.labels(self._durable, "applied").inc()
         await self._close_letters([event])
         return None
@@ -263,6 +296,14 @@ class Consumer:
         async with self._database.connection() as connection:
             ids = [UUID(bytes=event.id) for event in events]
             await connection.execute(self._queries["settle_failures"], self._durable, ids)
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[None]:
+    try:
+        yield
+    except (ConsumerGone, NatsError, TimeoutError) as error:
+        raise DependencyUnavailable("the broker does not answer", retry_after_s=1, dependency="nats") from error
 
 
 def _window(data: bytes) -> EventWindow | None:

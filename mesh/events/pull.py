@@ -95,6 +95,31 @@ class Puller:
             raise ConsumerGone(self._durable) from error
         return info.num_pending or 0
 
+    async def end(self) -> int:
+        """Where the stream ends now.
+
+        Raises:
+            ConsumerGone: there is no such stream.
+        """
+        try:
+            return int((await self._client.jetstream().stream_info(self._stream)).state.last_seq)
+        except APIError as error:
+            raise ConsumerGone(self._stream) from error
+
+    async def acknowledged(self, up_to: int) -> bool:
+        """Whether everything in the stream up to there was acknowledged.
+
+        Raises:
+            ConsumerGone: there is no such consumer.
+        """
+        try:
+            info = await self._client.jetstream().consumer_info(self._stream, self._durable)
+        except APIError as error:
+            raise ConsumerGone(self._durable) from error
+        if not info.num_pending and not info.num_ack_pending:
+            return True
+        return bool(info.ack_floor and (info.ack_floor.stream_seq or 0) >= up_to)
+
     async def take(self) -> list[Msg]:
         """What has arrived, at most `batch`; waits for something about a second, then returns nothing.
 

@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
-from mesh import metrics
+from mesh import crashpoints, metrics
 from mesh.errors import DependencyUnavailable, RequestInFlight
 from mesh.events.pace import Pace
 from mesh.events.stream import LogRow, windows
@@ -302,7 +302,10 @@ class Relay:
     async def _publish(self, rows: Sequence[LogRow], *, suffix: str = "") -> None:
         """Publishes a page and waits for every acknowledgement; rests after a full one, because there is more to come."""
         began = self._monotonic()
-        await self._stream.publish(list(windows(rows, shards=self._shards, suffix=suffix)))
+        packed = list(windows(rows, shards=self._shards, suffix=suffix))
+        crashpoints.reach("relay.publishing")
+        await self._stream.publish(packed)
+        crashpoints.reach("relay.published")
         if len(rows) == self._page:
             await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
         metrics.RELAY_PUBLISHED.labels(self._service).inc(len(rows))

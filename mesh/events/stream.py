@@ -120,6 +120,20 @@ async def _log_error(error: Exception) -> None:
     _log.warning("nats", error=type(error).__name__)
 
 
+async def ask(client: Client) -> None:
+    """For health: whether JetStream answers.
+
+    Never by `flush`: when the answer to its ping comes after nobody waits for it any more, nats-py stops reading, and
+    notices only when its own pings have been overdue for long.
+
+    Raises:
+        ConnectionError, NatsError: it does not.
+    """
+    if not client.is_connected:
+        raise ConnectionError("not connected")
+    await client.jetstream().account_info()
+
+
 async def make_stream(js: JetStreamContext, *, service: str, replicas: int) -> None:
     """Creates the stream of a service's log, or brings its configuration up to date."""
     config = StreamConfig(

@@ -208,6 +208,10 @@ def _with_consequences(payment: Payment) -> Payment:
 def _closed(payment: Payment) -> tuple[Attempt, ...]:
     """Its calls have come to an end, whoever brought it about."""
     canceled = Outcome.SUCCEEDED if payment.canceled else Outcome.REFUSED
-    captured = Outcome.SUCCEEDED if payment.captured else Outcome.REFUSED
     ended = _ended(payment.attempts, AttemptKind.CANCEL_INTENT, canceled)
-    return _ended(ended, AttemptKind.CAPTURE_INTENT, captured, code="" if payment.captured else "canceled")
+    open_call = next((call for call in payment.calls(AttemptKind.CAPTURE_INTENT) if call.open), None)
+    if open_call and open_call.amount == payment.captured:
+        return _ended(ended, AttemptKind.CAPTURE_INTENT, Outcome.SUCCEEDED)
+    # Otherwise somebody else took another amount, such as in the provider's dashboard, or it was called off.
+    code = "payment_intent_unexpected_state" if payment.captured else "canceled"
+    return _ended(ended, AttemptKind.CAPTURE_INTENT, Outcome.REFUSED, code=code)

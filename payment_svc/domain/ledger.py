@@ -40,6 +40,8 @@ class PostingKind(enum.StrEnum):
     DISPUTE_RETURNED = "dispute_returned"
     DISPUTE_LOST = "dispute_lost"
     DISPUTE_REGAINED = "dispute_regained"
+    EXCESS_TAKEN = "excess_taken"
+    EXCESS_RETURNED = "excess_returned"
     SETTLED = "settled"
     PROVIDER_FEE = "provider_fee"
     PAID_OUT = "paid_out"

@@ -36,7 +36,17 @@ class Origin(enum.StrEnum):
 
 
 # The provider's reporting categories of what payments move. Every other one belongs to no payment.
-OF_PAYMENTS = frozenset({"charge", "refund", "refund_failure", "partial_capture_reversal", "dispute", "dispute_reversal"})
+OF_PAYMENTS = frozenset(
+    {
+        "charge",
+        "charge_failure",
+        "refund",
+        "refund_failure",
+        "partial_capture_reversal",
+        "dispute",
+        "dispute_reversal",
+    }
+)
 # Movements that our books take as they come: nothing of ours speaks of them.
 TAKEN_AS_THEY_COME = frozenset({"fee", "payout", "payout_reversal"})
 
@@ -119,6 +129,8 @@ LOOK_AGAIN: Mapping[ItemClass, tuple[datetime.timedelta, ...]] = {
     ItemClass.AMOUNT_MISMATCH: _LATER,
     ItemClass.UNKNOWN_SOURCE: _LATER,
 }
+# While the provider does not answer, or may not be asked.
+ASK_AGAIN = datetime.timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +151,33 @@ class Item:
     line: int | None = None
 
 
-def looked_at(item: Item, ours: Ours | None, *, now: datetime.datetime) -> Item:
-    """The item after a look into our books; what agrees only now was missing there before."""
+def looked_at(item: Item, ours: Ours | None, *, now: datetime.datetime, asked: bool = True) -> Item:
+    """The item after a look into our books; what agrees only now was missing there before.
+
+    What belongs to nobody of ours is posted on the provider's own word only: a file may say anything.
+
+    `asked`: the provider has answered about what our books lack; a look without that does not count.
+    """
     ours = ours if item.movement.category in OF_PAYMENTS else None
     found = classed(item.movement, ours)
     late = item.item_class not in (ItemClass.MATCHED, ItemClass.AMOUNT_MISMATCH)
     if found is ItemClass.MATCHED and late:
         found = ItemClass.IMPORTED
+    posted = item.posted or ours is not None or item.origin is Origin.API
+    after = replace(item, item_class=found, ours=ours, posted=posted)
+    if found is ItemClass.MISSING_IN_BOOKS and not asked:
+        return replace(after, next_look_time=now + ASK_AGAIN)
     waits = LOOK_AGAIN.get(found, ())
     again = now + waits[item.looks] if item.looks < len(waits) else None
-    return replace(item, item_class=found, ours=ours, looks=item.looks + 1, next_look_time=again, posted=True)
+    if again is None and not posted:
+        # The provider may list it late; it costs one look a day.
+        again = now + _DAY
+    return replace(after, looks=item.looks + 1, next_look_time=again)
+
+
+def owner(before: Item, after: Item) -> Ours | None:
+    """Whose posting a look makes: what was posted for a payment before is taken back there."""
+    return after.ours or (before.ours if before.posted else None)
 
 
 def differing(known: Movement, said: Movement) -> ItemClass | None:

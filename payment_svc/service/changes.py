@@ -60,6 +60,14 @@ class Waiting(Protocol):
         ...
 
 
+class Movements(Protocol):
+    """What the provider's balance says moved."""
+
+    async def hasten(self, connection: Connection, payment: Payment, *, now: datetime.datetime) -> None:
+        """What does not agree with a payment's books is due to be looked at."""
+        ...
+
+
 class Log(Protocol):
     """The event log."""
 
@@ -71,9 +79,19 @@ class Log(Protocol):
 class Changes:
     """Applies facts to locked payments."""
 
-    def __init__(self, *, payments: PaymentBook, postings: PostingBook, waiting: Waiting, log: Log, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        payments: PaymentBook,
+        postings: PostingBook,
+        movements: Movements,
+        waiting: Waiting,
+        log: Log,
+        clock: Clock,
+    ) -> None:
         self._payments = payments
         self._postings = postings
+        self._movements = movements
         self._waiting = waiting
         self._log = log
         self._clock = clock
@@ -111,6 +129,9 @@ class Changes:
         news = quiet != payment or (advanced.state, advanced.failure_code) != said
         after = replace(planned, version=payment.version + news)
         stored = await self._payments.save(connection, payment, after, Stamp(actor, correlation_id, now), release=release)
+        if news:
+            # Before the posting: whoever settles holds a movement first, and then what stands on clearing.
+            await self._movements.hasten(connection, stored, now=now)
         await self._post(connection, payment, stored)
         if stored.provider_id != payment.provider_id:
             await self._waiting.hasten(connection, stored.provider_id, now=now)

@@ -19,7 +19,7 @@ from mesh.errors import Refusal
 from mesh.ids import new_id
 from mesh.postgres import Connection
 from payment_svc.domain.ledger import NOBODY, Posting
-from payment_svc.domain.settlement import Item, ItemClass, Movement, Origin, Ours, classed, differing, looked_at
+from payment_svc.domain.settlement import Item, ItemClass, Movement, Origin, Ours, classed, differing, looked_at, owner
 from payment_svc.ledger import settlement_posting
 from payment_svc.service.changes import SOURCE, Desk, PostingBook
 from payment_svc.store.settlement import SettlementStore
@@ -73,7 +73,7 @@ class Settlement:
 
     async def _overrule(self, connection: Connection, told: Item, said: Movement, ours: Ours | None) -> None:
         difference = differing(told.movement, said)
-        if difference is None and told.item_class is not ItemClass.UNKNOWN_SOURCE:
+        if difference is None and told.posted and told.item_class is not ItemClass.UNKNOWN_SOURCE:
             return
         now = self._desk.clock.now()
         if difference:
@@ -81,7 +81,7 @@ class Settlement:
         await self._store.overrule(connection, said, now=now)
         if told.posted:
             corrected = Item(said, told.item_class, Origin.API, told.ours, posted=True, looks=told.looks)
-            await self._post(connection, [(told, looked_at(corrected, ours, now=now))])
+            await self._post(connection, [(told, looked_at(corrected, ours, now=now, asked=False))])
 
     async def settle(self) -> bool:
         """Looks once at movements that are due, and posts what is to be posted; whether there were any.
@@ -89,25 +89,40 @@ class Settlement:
         The provider is asked first about payments whose books lack what its balance shows.
         """
         now = self._desk.clock.now()
-        await self._ask(await self._store.missing_in_books(now=now, limit=LOOKS_MAX))
-        return await self._desk.database.run(self._look)
+        answered = await self._ask(await self._store.missing_in_books(now=now, limit=LOOKS_MAX))
+        return await self._desk.database.run(lambda connection: self._look(connection, answered))
 
-    async def _ask(self, payments: Sequence[UUID]) -> None:
+    async def _ask(self, payments: Sequence[UUID]) -> set[UUID]:
+        """Those of some payments that the provider has answered about; while calls are paused it is none."""
+        answered: set[UUID] = set()
         for begin in range(0, len(payments), _ASKED_AT_ONCE):
             asked = payments[begin : begin + _ASKED_AT_ONCE]
             await self._desk.database.run(partial(self._demand, payments=asked))
             await asyncio.gather(*(self._asking.ask(payment_id, patience_s=_PATIENCE_S) for payment_id in asked))
+            answered.update([payment_id for payment_id in asked if await self._is_answered(payment_id)])
+        return answered
 
     async def _demand(self, connection: Connection, payments: Sequence[UUID]) -> None:
         for payment_id in sorted(payments):
             if payment := await self._desk.payments.lock(connection, payment_id):
                 await self._desk.changes.demand_look(connection, payment, actor=SOURCE)
 
-    async def _look(self, connection: Connection) -> bool:
+    async def _is_answered(self, payment_id: UUID) -> bool:
+        payment = await self._desk.payments.get(payment_id)
+        if payment is None or payment.look_demanded:
+            return False
+        return payment.next_attempt_time is None or payment.next_attempt_time > self._desk.clock.now()
+
+    async def _look(self, connection: Connection, answered: Collection[UUID]) -> bool:
         now = self._desk.clock.now()
         due = await self._store.lock_due(connection, now=now, limit=LOOKS_MAX)
         ours = await self._store.ours(connection, [item.movement for item in due])
-        await self._post(connection, [(item, looked_at(item, ours.get(item.movement.id), now=now)) for item in due])
+        looks = []
+        for item in due:
+            known = ours.get(item.movement.id)
+            asked = known is not None and known.payment_id in answered
+            looks.append((item, looked_at(item, known, now=now, asked=asked)))
+        await self._post(connection, looks)
         return bool(due)
 
     async def _post(self, connection: Connection, looks: Sequence[tuple[Item, Item]]) -> None:
@@ -139,5 +154,5 @@ class Settlement:
 
 
 def _posting(before: Item, after: Item) -> Posting | None:
-    ours = after.ours or before.ours
+    ours = owner(before, after)
     return settlement_posting(new_id(tenant_id=ours.charity_id if ours else NOBODY), before, after)

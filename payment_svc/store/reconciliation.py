@@ -68,7 +68,7 @@ class ReconciliationStore:
         return Report(
             tallies=_together(tallies),
             footings=_footings(
-                provider=_sums(movements, "net"), ledger=_sums(posted, "net"), outstanding=_sums(outstanding, "amount")
+                provider=_sums(movements, "moved"), ledger=_sums(posted, "net"), outstanding=_sums(outstanding, "amount")
             ),
             unposted=sum(row["unposted"] for row in movements),
         )

@@ -12,6 +12,7 @@ import asyncpg
 
 from mesh.money import Money
 from mesh.postgres import Connection, Database, fetch_one
+from payment_svc.domain.payments import Payment
 from payment_svc.domain.settlement import Item, ItemClass, Movement, Origin, Ours
 
 
@@ -108,11 +109,16 @@ class SettlementStore:
                 *ours_row(item.ours),
                 item.looks,
                 item.next_look_time,
+                item.posted,
                 posting_id,
             )
             for item, posting_id in items
         ]
         await connection.execute(self._queries["look_at_movements"], *columns(rows), now)
+
+    async def hasten(self, connection: Connection, payment: Payment, *, now: datetime.datetime) -> None:
+        """Movements with which a payment's books do not agree are due at once."""
+        await connection.execute(self._queries["hasten_movements"], payment.id, payment.provider_id, now)
 
     async def missing_at_provider(self, *, before: datetime.datetime) -> Missing:
         """What has been missing there since before a time."""

@@ -94,9 +94,10 @@ class Staging:
             await self._run("insert_staged_movements", file.sha256, stamp.now)
             # After them: a walker may have been told of one otherwise in the meantime.
             await self._run("mark_known_rows")
-            await self._run("name_payouts_of_staged_rows")
             await self._run("insert_staged_findings", file.sha256, stamp.now)
             await self._run("insert_staged_lines", file.sha256)
+            # Last: payments that change wait for the movements that it holds.
+            await self._run("name_payouts_of_staged_rows")
             crashpoints.reach("settlement.file_written")
             return Outcome(await _tallies(self.connection, self._queries["settlement_lines"], file.sha256), rows)
 

@@ -106,9 +106,9 @@ def take(work: Work, intent: Object, charge: Object, *, amount: int) -> None:
     charge.update(captured=True, amount_captured=amount, amount_refunded=charge["amount"] - amount)
     own(charge)["released"] = charge["amount"] - amount
     intent.update(status="succeeded", amount_received=amount, amount_capturable=0)
-    if intent["capture_method"] == "automatic_async":
+    if charge["balance_transaction"] is None and intent["capture_method"] == "automatic_async":
         work.put_off("settle_charge", charge["id"], seconds=SETTLED_AFTER_S)
-    else:
+    elif charge["balance_transaction"] is None:
         settle(work, charge)
     if own(charge)["after"] in _DISPUTING:
         work.put_off("open_dispute", charge["id"], seconds=_DISPUTED_AFTER_S)
@@ -119,11 +119,16 @@ def settle(work: Work, charge: Object) -> None:
 
     As at Stripe all that was authorised comes, with the fee for it, and a refund takes back what was not captured.
     """
+    entry = _enter(work, charge)
+    if own(charge)["released"]:
+        refunds.release(work, charge, entry)
+
+
+def _enter(work: Work, charge: Object) -> Object:
     at = work.now if own(charge)["bypass"] else None
     entry = ledger.move(work, charge, kind="charge", amount=charge["amount"], fee_of=money.charge_fee, available_on=at)
     charge["balance_transaction"] = entry["id"]
-    if own(charge)["released"]:
-        refunds.release(work, charge, entry)
+    return entry
 
 
 def decline(work: Work, intent: Object, method: Object, reason: Decline, *, charge: Object | None) -> Refused:
@@ -143,11 +148,20 @@ def fail_charge(work: Work, charge: Object, reason: Decline, card: Card) -> None
     known = charge["status"] == "pending" and own(charge).get("stored", False)
     charge.update(status="failed", paid=False, outcome=_outcome(card, reason))
     charge.update(failure_code=reason.code, failure_message=reason.message)
+    if charge["balance_transaction"]:
+        _take_off(work, charge)
     if known:
         work.save(charge)
     else:
         work.add(charge)
     work.announce("charge.failed", charge)
+
+
+def _take_off(work: Work, charge: Object) -> None:
+    """Takes a debit that came to nothing off the balance again, with the fee for it. The charge is not saved here."""
+    entry = work.get("balance_transaction", charge["balance_transaction"])
+    taken = ledger.undo(work, charge, entry, kind="payment_failure_refund", category="charge_failure")
+    charge["failure_balance_transaction"] = taken["id"]
 
 
 def _error(reason: Decline, method: Object, charge: Object | None) -> Object:
@@ -191,7 +205,9 @@ def _outcome(card: Card, reason: Decline | None = None) -> Object:
 
 
 def _debit(work: Work, intent: Object, method: Object) -> Object:
+    """As at Stripe a debit is on the balance from the moment at which the bank is asked, whatever the bank will say."""
     charge = _begin(work, intent, method, authenticated=False)
+    _enter(work, charge)
     own(charge)["stored"] = True
     work.add(charge)
     intent.update(status="processing", payment_method=method["id"], next_action=None, last_payment_error=None)

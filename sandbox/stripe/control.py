@@ -28,6 +28,7 @@ def routes(engine: Engine, secret: str) -> list[Route]:
         *control.acts("/sandbox/faults", POST=_add_api_fault, GET=_list_faults, DELETE=_clear_faults),
         *control.acts("/sandbox/webhooks/faults", POST=_add_webhook_fault),
         *control.acts("/sandbox/webhooks/release", POST=_release),
+        *control.acts("/sandbox/webhooks/retry", POST=_retry),
         *control.acts("/sandbox/webhooks/resend", POST=_resend),
         *control.acts("/sandbox/webhooks/clock", POST=_skew),
         *control.acts("/sandbox/disputes", POST=dashboard.open_dispute),
@@ -138,6 +139,10 @@ def _clear_faults(work: Work, given: Given) -> Object:
 
 def _release(work: Work, _: Given) -> Object:
     return {"released": switches.release(work)}
+
+
+def _retry(work: Work, _: Given) -> Object:
+    return {"hurried": switches.retry(work)}
 
 
 def _resend(work: Work, given: Given) -> Object:

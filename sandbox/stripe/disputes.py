@@ -33,9 +33,10 @@ def open_dispute(
         raise Refused(f"Charge {charge['id']} is already disputed.", param="charge")
     if not charge["captured"] or charge["status"] != "succeeded":
         raise Refused(f"Charge {charge['id']} has not been captured, so nobody can dispute it.", param="charge")
+    # A bank may take more than was captured.
     disputed = charge["amount_captured"] if amount is None else amount
-    if not 1 <= disputed <= charge["amount_captured"]:
-        raise malformed("The amount must lie between 1 and what was captured.", param="amount")
+    if disputed < 1:
+        raise malformed("This value must be greater than or equal to 1.", param="amount")
     dispute = work.add(afterwards.dispute(charge, amount=disputed, reason=reason, inquiry=inquiry, now=work.now))
     charge["disputed"] = True
     own(charge)["refundable_dispute"] = inquiry

@@ -42,6 +42,17 @@ def reverse(work: Work, source: Object, entry: Object, *, kind: str, category: s
     return enter(work, source, worth, kind=kind, category=category, available_on=work.now)
 
 
+def undo(work: Work, source: Object, entry: Object, *, kind: str, category: str) -> Object:
+    """Takes an entry back with its fee, and not before its money is there."""
+    worth = Worth(-entry["amount"], entry["currency"], entry["exchange_rate"])
+
+    def fee_of(_amount: int, _code: str) -> Fee:
+        return Fee(-entry["fee"], "Stripe processing fees")
+
+    at = max(work.now, entry["available_on"])
+    return enter(work, source, worth, kind=kind, category=category, fee_of=fee_of, available_on=at)
+
+
 def enter(
     work: Work,
     source: Object,

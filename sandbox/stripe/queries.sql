@@ -100,6 +100,9 @@ UPDATE delivery SET state = :state, attempts = attempts + 1, next_at = :next_at,
 -- name: release_held
 UPDATE delivery SET state = 'due', next_at = :now WHERE state = 'held'
 
+-- name: retry_failed
+UPDATE delivery SET next_at = :now WHERE state = 'due' AND next_at > :now
+
 -- name: deliveries_of_event
 SELECT id FROM delivery WHERE event = ?
 

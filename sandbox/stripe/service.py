@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -97,7 +98,9 @@ def serve(work: Work, request: Request, credentials: Credentials) -> Answer:
         answer = _keyed(work, request, call, asked, fault)
     except Refused as refused:
         answer = refusal(refused, request.id)
-    answer = replace(answer, call=name, fault=fault)
+    # By the clock that stamps objects and events too, wherever it was moved to.
+    headers = {**answer.headers, "Date": email.utils.formatdate(work.now, usegmt=True)}
+    answer = replace(answer, call=name, fault=fault, headers=headers)
     work.flush()
     _enter(work, request, answer)
     if not work.announced:

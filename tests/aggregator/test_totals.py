@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,60 +14,29 @@ from giving.aggregate.v1 import aggregate_service_pb2 as messages
 from giving.aggregate.v1 import totals_pb2
 
 from aggregator_svc.cache import CacheUnavailable, TotalsCache, open_redis
-from aggregator_svc.domain import CampaignTotals, CampaignWord, CurrencyTotals, Delta
+from aggregator_svc.domain.totals import CampaignTotals, CampaignWord, CurrencyTotals, Delta
 from aggregator_svc.feed import TotalsFeed
 from aggregator_svc.refusals import CampaignNotFound
-from aggregator_svc.service import Totals
-from aggregator_svc.store import TotalsStore
-from cli.servers.postgres import Postgres
-from cli.servers.valkey import Valkey, valkey
+from aggregator_svc.service.totals import WATCH_PERIOD_S, Totals
+from cli.servers.valkey import valkey
 from mesh.clock import SystemClock
 from mesh.errors import DependencyUnavailable
 from mesh.events.partitions import Partitions
-from mesh.postgres import Database, load_queries, open_database
+from mesh.postgres import load_queries
+from mesh.tasks import cancel
 from tests.support.books import reading
+from tests.support.counting import CHARITY, Counting, delta
 from tests.support.giving import Cause, gift, totals_of
 from tests.support.mesh import Mesh
 from tests.support.refusals import refusal_of
-from tests.support.schemas import Schemas, make_database
-from tests.support.waiting import until
+from tests.support.waiting import BOUND_S, until
 
 TODAY = datetime.datetime.now(datetime.UTC).date()
 UNKNOWN = "0190b4a2-0000-7000-8000-000000000000"
 
 
-@dataclass(frozen=True)
-class Parts:
-    """An aggregator without its consumer."""
-
-    schemas: Schemas
-    database: Database
-    store: TotalsStore
-    cache: TotalsCache
-    totals: Totals
-    feed: TotalsFeed
-
-
-@pytest.fixture
-async def parts(postgres_server: Postgres, valkey_server: Valkey) -> AsyncIterator[Parts]:
-    schemas = await make_database(postgres_server.dsn, "aggregator_svc")
-    async with AsyncExitStack() as stack:
-        dsn = schemas.dsn("aggregator")
-        database = await stack.enter_async_context(open_database(dsn, schema="aggregator", pool_max=8, application="test"))
-        store = TotalsStore(database, load_queries("aggregator_svc"))
-        cache = TotalsCache(await stack.enter_async_context(open_redis(valkey_server.url)))
-        feed = TotalsFeed()
-        totals = Totals(store=store, cache=cache, feed=feed, clock=SystemClock())
-        yield Parts(schemas, database, store, cache, totals, feed)
-
-
-def delta(campaign_id: UUID, gross: int = 100, **more: object) -> Delta:
-    base = Delta(TODAY, uuid4(), 1, 1, campaign_id, "USD", None, gross, 0, 0, 1)
-    return replace(base, **more)  # type: ignore[arg-type]
-
-
 @pytest.mark.requirement("TOT-3", "EVT-6")
-async def test_an_event_counts_once_however_often_and_beside_whom_it_is_delivered(parts: Parts) -> None:
+async def test_an_event_counts_once_however_often_and_beside_whom_it_is_delivered(parts: Counting) -> None:
     campaign = uuid4()
     deltas = [delta(campaign, amount) for amount in (1, 20, 300)]
     batches = [random.Random(seed).sample(deltas, 3) + deltas[:1] for seed in range(12)]
@@ -80,7 +48,7 @@ async def test_an_event_counts_once_however_often_and_beside_whom_it_is_delivere
 
 
 @pytest.mark.requirement("EVT-6")
-async def test_a_redelivery_after_eight_days_and_after_a_year_is_still_not_counted(parts: Parts) -> None:
+async def test_a_redelivery_after_eight_days_and_after_a_year_is_still_not_counted(parts: Counting) -> None:
     partitions = Partitions(parts.database, load_queries("mesh.events"))
     for days in (8, 380):
         campaign = uuid4()
@@ -92,7 +60,7 @@ async def test_a_redelivery_after_eight_days_and_after_a_year_is_still_not_count
 
 
 @pytest.mark.requirement("TOT-3")
-async def test_totals_equal_the_sum_of_what_was_applied_after_random_batches_and_repeats(parts: Parts) -> None:
+async def test_totals_equal_the_sum_of_what_was_applied_after_random_batches_and_repeats(parts: Counting) -> None:
     for seed in range(5):
         draw = random.Random(seed)
         campaigns = [uuid4() for _ in range(3)]
@@ -141,7 +109,7 @@ def returns_of(donor: UUID, campaign: UUID, draw: random.Random) -> list[Delta]:
 
 
 @pytest.mark.requirement("TOT-6", "TOT-3")
-async def test_what_goes_back_and_comes_back_in_any_order_leaves_the_net_of_the_gifts(parts: Parts) -> None:
+async def test_what_goes_back_and_comes_back_in_any_order_leaves_the_net_of_the_gifts(parts: Counting) -> None:
     for seed in range(4):
         draw, campaign = random.Random(seed), uuid4()
         deltas = [item for _ in range(12) for item in returns_of(uuid4(), campaign, draw)]
@@ -157,22 +125,22 @@ async def test_what_goes_back_and_comes_back_in_any_order_leaves_the_net_of_the_
 
 
 @pytest.mark.requirement("TOT-1")
-async def test_a_campaign_without_gifts_shows_zero_in_each_currency_that_it_takes(parts: Parts) -> None:
+async def test_a_campaign_without_gifts_shows_zero_in_each_currency_that_it_takes(parts: Counting) -> None:
     campaign = uuid4()
-    await parts.totals.apply([], [CampaignWord(campaign, ("USD", "EUR"), 1)])
+    await parts.totals.apply([], [CampaignWord(campaign, CHARITY, ("USD", "EUR"), 1)])
 
     assert (await parts.totals.get_totals(campaign)).currencies == (CurrencyTotals("EUR"), CurrencyTotals("USD"))
 
 
-async def test_an_older_word_about_a_campaign_changes_nothing(parts: Parts) -> None:
+async def test_an_older_word_about_a_campaign_changes_nothing(parts: Counting) -> None:
     campaign = uuid4()
-    for word in (CampaignWord(campaign, ("EUR",), 2), CampaignWord(campaign, ("USD",), 1)):
+    for word in (CampaignWord(campaign, CHARITY, ("EUR",), 2), CampaignWord(campaign, CHARITY, ("USD",), 1)):
         await parts.totals.apply([], [word])
 
     assert (await parts.totals.get_totals(campaign)).currencies == (CurrencyTotals("EUR"),)
 
 
-async def test_an_older_value_never_replaces_a_newer_one_in_redis(parts: Parts) -> None:
+async def test_an_older_value_never_replaces_a_newer_one_in_redis(parts: Counting) -> None:
     now = datetime.datetime.now(datetime.UTC)
     newer = CampaignTotals(uuid4(), (CurrencyTotals("USD", 5),), 5, now)
 
@@ -189,7 +157,7 @@ class Broken:
 
 
 @pytest.mark.requirement("TOT-2")
-async def test_a_total_is_read_without_the_database(parts: Parts) -> None:
+async def test_a_total_is_read_without_the_database(parts: Counting) -> None:
     campaign = uuid4()
     await parts.totals.apply([delta(campaign)], [])
     reader = Totals(store=Broken(), cache=parts.cache, feed=TotalsFeed(), clock=SystemClock())  # type: ignore[arg-type]
@@ -197,7 +165,7 @@ async def test_a_total_is_read_without_the_database(parts: Parts) -> None:
     assert (await reader.get_totals(campaign)).currencies[0].gross == 100
 
 
-async def test_a_process_that_saw_a_newer_version_never_shows_an_older_one_from_redis(parts: Parts) -> None:
+async def test_a_process_that_saw_a_newer_version_never_shows_an_older_one_from_redis(parts: Counting) -> None:
     campaign = uuid4()
     await parts.totals.apply([delta(campaign)], [])
     newer = await parts.store.apply([delta(campaign)], [])
@@ -208,7 +176,7 @@ async def test_a_process_that_saw_a_newer_version_never_shows_an_older_one_from_
 
 @pytest.mark.requirement("TOT-4")
 async def test_redis_that_was_away_and_empty_is_written_again(
-    parts: Parts, tmp_path_factory: pytest.TempPathFactory
+    parts: Counting, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     campaign = uuid4()
     async with valkey(tmp_path_factory.mktemp("valkey")) as server, open_redis(server.url) as redis:
@@ -233,7 +201,7 @@ async def test_redis_that_was_away_and_empty_is_written_again(
     assert found.currencies[0].gross == 200
 
 
-async def test_an_unknown_campaign_has_no_totals(mesh: Mesh, parts: Parts) -> None:
+async def test_an_unknown_campaign_has_no_totals(mesh: Mesh, parts: Counting) -> None:
     with pytest.raises(CampaignNotFound):
         await parts.totals.get_totals(uuid4())
     refusal = await refusal_of(mesh.aggregates.GetTotals(messages.GetTotalsRequest(campaign_id=UNKNOWN)))
@@ -270,6 +238,32 @@ async def test_a_watcher_that_knows_the_version_gets_no_snapshot(mesh: Mesh, cau
     stream.cancel()
 
     assert first.version > request.after_version
+
+
+@pytest.mark.requirement("TOT-8")
+async def test_a_watcher_with_a_version_that_was_never_given_gets_the_snapshot(parts: Counting) -> None:
+    campaign = uuid4()
+    await parts.totals.apply([delta(campaign)], [])
+    async with asyncio.timeout(BOUND_S), aclosing(parts.totals.watch_totals(campaign, after_version=99)) as watched:
+        assert (await anext(watched)).version == 1
+
+
+@pytest.mark.requirement("TOT-8")
+async def test_a_watcher_gets_what_happens_within_a_period_as_one(parts: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The period is a quarter of a second: no outside reader gets more than four updates in one."""
+    assert WATCH_PERIOD_S == 0.25
+    monkeypatch.setattr("aggregator_svc.service.totals.WATCH_PERIOD_S", 3600.0)
+    campaign = uuid4()
+    await parts.totals.apply([delta(campaign)], [])
+    async with aclosing(parts.totals.watch_totals(campaign, after_version=0)) as watched:
+        await anext(watched)
+        await parts.totals.apply([delta(campaign)], [])
+        await anext(watched)
+        following = asyncio.ensure_future(anext(watched))
+        for _ in range(8):
+            await parts.totals.apply([delta(campaign)], [])
+            assert not following.done()
+        await cancel(following)
 
 
 @pytest.mark.requirement("TOT-8")

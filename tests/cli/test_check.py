@@ -38,6 +38,7 @@ from cli.servers.postgres import Postgres
 from cli.servers.valkey import Valkey
 from cli.stripe import Stripe
 from tests.cli.mesh_terminal import mesh as command
+from tests.support import corruptions
 from tests.support.checking import (
     Forgery,
     at_once,
@@ -109,6 +110,21 @@ async def test_what_was_corrupted_fails_with_its_key_and_nothing_else_does(forge
     found = violated(await forgery.checked())
     assert found.keys() == corruption.numbers
     assert all(any(str(key) in named for named in keys) for keys in found.values()), found
+
+
+async def test_what_begins_on_one_page_is_seen_on_the_next(forgery: Forgery, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("cli.invariants.view.PAGE", 2)
+    assert violated(await forgery.checked()) == {}
+    acts = (
+        corruptions.a_donation_is_altered,
+        corruptions.a_charge_is_of_two_payments,
+        corruptions.a_webhook_was_taken_and_left_no_trace,
+        corruptions.a_batch_posting_is_not_its_events,
+        corruptions.what_moved_at_the_provider_was_never_posted,
+        corruptions.a_dispute_is_of_two_payments,
+    )
+    keys = {str(await act(forgery)) for act in acts}
+    assert keys <= {key for named in violated(await forgery.checked()).values() for key in named}
 
 
 # What a check knows besides the databases, in tests of what it says with it.

@@ -94,6 +94,7 @@ def test_the_pause_before_a_restart_grows_and_is_bounded():
     assert pauses[:4] == [0.2, 0.4, 0.8, 1.6]
     assert pauses == sorted(pauses)
     assert pauses[-1] == 10.0
+    assert [backoff_s(crashes, longest_s=0.5) for crashes in (1, 2, 3, 99)] == [0.2, 0.4, 0.5, 0.5]
 
 
 async def test_a_failed_start_stops_what_had_started_and_says_why(fakes: Fakes):

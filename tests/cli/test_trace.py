@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import os
 from collections.abc import AsyncIterator
@@ -16,10 +17,12 @@ from giving.donation.v1 import donation_operations_service_pb2 as messages
 from giving.donation.v1 import donation_operations_service_pb2_grpc
 from giving.donation.v1.donation_pb2 import Donation
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
 
 from cli import family
 from cli.folder import DataFolder, write_private
 from cli.runfile import Entry
+from cli.trace import show
 from mesh.errors import Refusal
 from mesh.rpc.server import serve
 from tests.cli.mesh_terminal import mesh
@@ -102,3 +105,13 @@ async def test_what_nobody_knows_and_a_mesh_that_does_not_run_are_one_line(folde
     assert (ended.code, ended.lines) == (1, ["mesh: order-2: no service knows this reference (DONATION_NOT_FOUND)"])
     ended = await mesh("trace", "order-1", "--data", str(folder / "another"))
     assert (ended.code, ended.lines) == (1, [f"mesh: nothing runs on {folder}/another: start it with `mesh up`"])
+
+
+def test_a_narrow_terminal_folds_ids_and_cuts_none() -> None:
+    intent = "pi_3rrMctsFUyNzR3OqKXyTq1Zw"
+    step = messages.TraceDonationResponse.Step(what="promised", service="donation", details={"provider_id": intent})
+    answer = messages.TraceDonationResponse(steps=[step])
+    out = io.StringIO()
+    show(Console(file=out, force_terminal=True, width=60, color_system=None), answer)
+    told = "".join(line.split("│")[4].strip() for line in out.getvalue().splitlines() if line.count("│") == 5)
+    assert intent in told.replace(" ", "")

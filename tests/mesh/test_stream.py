@@ -2,16 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import itertools
+import signal
 from uuid import UUID
 
 import pytest
 from giving.common.v1.event_pb2 import Event, EventWindow
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.errors import Error as NatsError
 
-from mesh.events.stream import WINDOW_BYTES_MAX, WINDOW_EVENTS_MAX, LogRow, Window, stream_name, subject, windows
+from cli import family
+from cli.servers.nats import nats
+from mesh.events.stream import (
+    WINDOW_BYTES_MAX,
+    WINDOW_EVENTS_MAX,
+    LogRow,
+    Window,
+    ask,
+    connect,
+    stream_name,
+    subject,
+    windows,
+)
+from tests.support.folders import reachable_folder
+from tests.support.waiting import until
+
+
+@pytest.mark.requirement("EVT-2", "RES-1")
+async def test_a_broker_that_was_asked_in_vain_is_heard_as_soon_as_it_answers_again() -> None:
+    with reachable_folder() as folder:
+        async with nats(folder) as server, connect(server.url, name="test") as client:
+
+            async def is_connected() -> bool:
+                return client.is_connected
+
+            await until(is_connected)
+            for key in server.family():
+                family.send(key, signal.SIGSTOP)
+            for _ in range(3):
+                with pytest.raises((TimeoutError, NatsError)):
+                    async with asyncio.timeout(0.1):
+                        await ask(client)
+            for key in server.family():
+                family.send(key, signal.SIGCONT)
+            # A client that does not read gives its connection up fifteen seconds after it was made.
+            async with asyncio.timeout(8):
+                await ask(client)
+            assert client.is_connected
+
+
+async def test_a_broker_that_is_away_is_not_asked() -> None:
+    async with connect("nats://127.0.0.1:1", name="test") as client:
+        with pytest.raises(ConnectionError):
+            await ask(client)
 
 
 def payload(word: str = "", size: int = 0) -> bytes:

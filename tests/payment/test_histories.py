@@ -30,6 +30,7 @@ from payment_svc.service.webhooks import Webhooks
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore, Stamp
+from payment_svc.store.settlement import SettlementStore
 from tests.support.provider_events import AMOUNT, SECRET, Life, confused, signed
 
 SEEDS = 200
@@ -85,7 +86,12 @@ class Office:
         inbox = Inbox(queries, Seal(bytes(32)))
         log = EventLog(load_queries("mesh.events"))
         changes = Changes(
-            payments=self.payments, postings=LedgerStore(database, queries), waiting=inbox, log=log, clock=self.clock
+            payments=self.payments,
+            postings=LedgerStore(database, queries),
+            movements=SettlementStore(database, queries),
+            waiting=inbox,
+            log=log,
+            clock=self.clock,
         )
         desk = Desk(database, self.payments, changes, self.clock, wake=lambda: None)
         self.webhooks = Webhooks(desk, reader=WebhookReader(secrets=[SECRET], live=False), inbox=inbox)

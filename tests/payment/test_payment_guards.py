@@ -148,6 +148,17 @@ async def test_raw_sql_past_a_guard_of_payments_is_refused(
     assert caught.value.constraint_name == name
 
 
+@pytest.mark.requirement("IDM-7", "LED-2")
+@pytest.mark.parametrize("kind", ["excess_taken", "excess_returned"])
+async def test_what_goes_beyond_what_was_taken_is_linked_to_what_was(
+    admin: asyncpg.Connection, payment: tuple[UUID, UUID], kind: str
+) -> None:
+    statement = "INSERT INTO posting (id, charity_id, kind, payment_id, source) VALUES ($1, $2, $3, $1, 'test')"
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as caught:
+        await admin.execute(statement, *payment, kind)
+    assert caught.value.constraint_name == "posting_reversal_linked"
+
+
 @pytest.mark.requirement("IDM-7", "HKI-5")
 async def test_the_service_makes_no_checkpoint_and_deletes_none(service: asyncpg.Connection) -> None:
     for statement in ("INSERT INTO checkpoint (name) VALUES ('another')", "DELETE FROM checkpoint", "TRUNCATE checkpoint"):

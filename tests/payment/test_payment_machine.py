@@ -56,7 +56,7 @@ class History(RuleBasedStateMachine):
     def fail_refund(self) -> None:
         self.stripe.fail_refund()
 
-    @rule(amount=AMOUNTS)
+    @rule(amount=AMOUNTS | st.just(AMOUNT.minor_units + 100))
     def open_dispute(self, amount: int) -> None:
         self.stripe.open_dispute(amount)
 
@@ -240,6 +240,7 @@ class History(RuleBasedStateMachine):
         assert posted("refunded", "refund_returned") == ours.refunded
         assert posted("dispute_held", "dispute_returned") == ours.disputed
         assert posted("dispute_lost", "dispute_regained") == ours.lost
+        assert posted("excess_taken", "excess_returned") == ours.excess
 
     def teardown(self) -> None:
         """Every webhook arrives in the end, in the wrong order; what is open is asked; then both sides agree."""
@@ -255,7 +256,8 @@ class History(RuleBasedStateMachine):
             self.ask()
         ours, stripe = self.ours, self.stripe
         assert next_step(ours, now=self.now) in (None, Step.CHECK)
-        assert (ours.captured, ours.refunded, ours.disputed) == (stripe.captured, stripe.refunded, stripe.disputed)
+        assert (ours.captured, ours.refunded) == (stripe.captured, stripe.refunded)
+        assert ours.disputed + ours.excess == stripe.disputed
         assert ours.refunding == 0
         assert (ours.state is PaymentState.CANCELED) == (stripe.status is IntentStatus.CANCELED)
 

@@ -444,6 +444,14 @@ def test_a_bank_debit_counts_when_it_has_succeeded_and_never_when_it_fails() -> 
     assert after(charge("ch_7", Outcome.SUCCEEDED, 6), start=under_way).captured == 2500
 
 
+@pytest.mark.requirement("PAY-7")
+@pytest.mark.parametrize(("taken", "outcome"), [(2000, Outcome.SUCCEEDED), (1500, Outcome.REFUSED)])
+def test_a_capture_that_somebody_outran_with_another_amount_was_not_ours(taken: int, outcome: Outcome) -> None:
+    held = after(READY, intent(S.REQUIRES_CAPTURE, 7), CaptureAsked(UUID(int=3), 2000), start=payment(manual_capture=True))
+    paid = after(intent(S.SUCCEEDED, 9, captured=taken), start=held)
+    assert (paid.captured, paid.calls(AttemptKind.CAPTURE_INTENT)[0].outcome) == (taken, outcome)
+
+
 def _with_ids(payment: Payment) -> Payment:
     """As it is when its attempts were stored."""
     stored = [replace(attempt, id=attempt.id or UUID(int=900 + place)) for place, attempt in enumerate(payment.attempts)]

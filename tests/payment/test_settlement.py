@@ -21,6 +21,7 @@ from tests.support.waiting import until
 from tests.support.webhooks import event_about, intent_shown, post, signed
 
 P = payment_pb2.Payment
+_CLEARING = "SELECT count(*) FROM clearing WHERE payment_id = $1::text::uuid"
 
 
 async def refund(settling: Settling, payment: P, minor_units: int) -> payment_pb2.Attempt:
@@ -158,6 +159,77 @@ async def test_what_belongs_to_no_payment_of_ours_is_a_fee_or_an_adjustment(sett
     )
     assert (await settling.account("adjustments"))["NOK"] == -20_000
     assert (await settling.account("fees"))["NOK"] - fees == 700 + 780
+
+
+@pytest.mark.requirement("REC-3", "REC-4", "LED-2")
+async def test_a_debit_that_the_bank_refuses_leaves_nothing(settling: Settling) -> None:
+    created = await settling.till.create(order(2_500))
+    await confirm(settling.till.sandbox, created.client_secret, "pm_usBankAccount_insufficientFunds")
+    payment = await settling.till.reaches(created.payment.payment_id, P.STATE_PROCESSING)
+    await settling.walk()
+    # On its way it is on Stripe's balance, and ours to nobody yet.
+    assert await settling.movements(payment.payment_id) == [("charge", "missing_in_books")]
+    await settling.till.sandbox.advance(seconds=61)
+    await settling.till.reaches(payment.payment_id, P.STATE_FAILED)
+    await settling.walk()
+    assert await settling.movements(payment.payment_id) == [("charge", "imported"), ("charge_failure", "matched")]
+    assert await settling.accounts(payment.payment_id) == {}
+
+
+@pytest.mark.requirement("REC-3", "LED-2")
+async def test_a_debit_that_the_bank_accepts_is_taken_once(settling: Settling) -> None:
+    created = await settling.till.create(order(2_500))
+    await confirm(settling.till.sandbox, created.client_secret, "pm_usBankAccount_success")
+    await settling.till.reaches(created.payment.payment_id, P.STATE_PROCESSING)
+    await settling.walk()
+    await settling.till.sandbox.advance(seconds=61)
+    payment = await settling.till.reaches(created.payment.payment_id, P.STATE_SUCCEEDED)
+    # The payment's own change has its movement looked at, without a walk.
+    await settling.looked()
+    assert await settling.movements(payment.payment_id) == [("charge", "imported")]
+    assert await settling.accounts(payment.payment_id) == {
+        ("provider_balance", "USD"): 2_397, ("fees", "USD"): 103, ("campaign_payable", "USD"): -2_500,
+    }  # fmt: skip
+
+
+@pytest.mark.requirement("LED-2", "REC-4", "PAY-6")
+@pytest.mark.parametrize(("verdict", "beyond"), [("lose", 100), ("win", 0)])
+async def test_a_bank_that_takes_more_than_was_captured_is_in_the_books(
+    settling: Settling, verdict: str, beyond: int
+) -> None:
+    payment = await settling.paid(2_500)
+    dispute = await settling.till.sandbox.dispute(payment_intent=payment.provider_id, amount=2_600)
+    await settling.till.reaches(payment.payment_id, P.STATE_DISPUTED)
+    assert (await settling.accounts(payment.payment_id))["adjustments", "USD"] == 100
+    await settling.till.sandbox.ask("POST", f"disputes/{dispute['id']}/{verdict}")
+    await settling.till.reaches(payment.payment_id, P.STATE_DISPUTE_LOST if verdict == "lose" else P.STATE_DISPUTE_WON)
+    await settling.walk()
+    assert {found for _, found in await settling.movements(payment.payment_id)} == {"matched"}
+    held = await settling.accounts(payment.payment_id)
+    assert ("provider_clearing", "USD") not in held
+    assert held.get(("adjustments", "USD"), 0) == beyond
+    assert await settling.rows.fetchval(_CLEARING, payment.payment_id) == 0
+
+
+@pytest.mark.requirement("LED-2", "REC-4", "PAY-5", "PAY-6")
+async def test_a_refund_and_a_dispute_of_the_same_money_clear_too(settling: Settling) -> None:
+    payment = await settling.paid(2_500)
+    dispute = await settling.till.sandbox.dispute(payment_intent=payment.provider_id, inquiry=True)
+    sent = await refund(settling, payment, 1_000)
+    await settling.till.sandbox.ask("POST", f"disputes/{dispute['id']}/lose")
+    await settling.till.reaches(payment.payment_id, P.STATE_DISPUTE_LOST)
+    await settling.walk()
+    assert (await settling.accounts(payment.payment_id))["adjustments", "USD"] == 1_000
+    assert await settling.rows.fetchval(_CLEARING, payment.payment_id) == 0
+    # The bank sends the refund back: nothing is beyond what was taken any more.
+    await settling.till.sandbox.ask("POST", f"refunds/{sent.provider_id}/fail")
+    await until(lambda: settling.till.payment(payment.payment_id), holds=lambda found: not found.refunded.minor_units)
+    await settling.walk()
+    assert await settling.accounts(payment.payment_id) == {
+        ("provider_balance", "USD"): -1_603, ("fees", "USD"): 1_603, ("refunds", "USD"): 2_500,
+        ("campaign_payable", "USD"): -2_500,
+    }  # fmt: skip
+    assert await settling.rows.fetchval(_CLEARING, payment.payment_id) == 0
 
 
 async def _checks_pause(settling: Settling, payment_id: str) -> bool:

@@ -213,6 +213,29 @@ async def test_a_row_of_no_payment_of_ours_is_unknown(settling: Settling) -> Non
     rows = rows_of(await settling.till.sandbox.settlement(**ALL))
     answer = await settling.upload(text_of([row for row in rows if row["payment_intent_id"] == stranger.id]))
     assert set(lines_of(answer)) == {("unknown_source", "DKK")}
+    await settling.looked()
+    assert "DKK" not in await settling.account("provider_balance")
+    # The provider says so itself: now it is posted.
+    await settling.walk()
+    await settling.looked()
+    assert (await settling.account("provider_balance"))["DKK"] == (await settling.at_stripe())["DKK"] > 0
+
+
+@pytest.mark.requirement("REC-2", "REC-4")
+async def test_a_row_that_the_provider_does_not_have_is_listed_and_never_posted(settling: Settling) -> None:
+    payment = await settling.paid(10_000)
+    await settling.walk()
+    before = await settling.account("provider_balance")
+    (row,) = await rows_about(settling, payment)
+    names = ("balance_transaction_id", "charge_id", "source_id", "payment_intent_id")
+    invented = row | {name: f"{row[name]}x" for name in names if row[name]}
+    answer = await settling.upload(text_of([invented]))
+    assert set(lines_of(answer)) == {("unknown_source", "USD")}
+    await settling.walk()
+    await settling.looked()
+    assert await settling.account("provider_balance") == before
+    listed = await settling.items(**{"class": "unknown_source"})
+    assert invented["source_id"] in [item.source_id for item in listed]
 
 
 @pytest.mark.requirement("REC-2", "REC-3")

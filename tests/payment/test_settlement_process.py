@@ -21,6 +21,7 @@ from cli.part import Part
 from cli.running import Running
 from cli.servers.nats import Nats
 from cli.servers.postgres import Postgres
+from mesh.ids import new_id, new_tenant_id
 from tests.support.mesh import COMMON, free_ports
 from tests.support.sandbox import Sandbox
 from tests.support.schemas import Schemas, make_database
@@ -30,6 +31,16 @@ from tests.support.waiting import until
 ROOT = Path(__file__).parents[2]
 HEADER = "balance_transaction_id,created_utc,currency,gross,fee,net,reporting_category,source_id\n"
 FILE = HEADER + "".join(f"txn_{n},2026-01-0{n} 12:00:00,usd,10.00,0.50,9.50,charge,ch_{n}\n" for n in range(1, 4))
+
+# A payment that was charged as the file says.
+PAID = """
+WITH paid AS (
+  INSERT INTO payment (id, charity_id, campaign_id, donation_id, request_digest, state, currency, amount, captured,
+    manual_capture, provider_id, canceled, version, actor, correlation_id, create_time, update_time)
+  VALUES ($1, $2, $1, $1, 1, 3, 'USD', 1000, 1000, false, 'pi_' || $3::text, false, 1, 'test', '', now(), now()))
+INSERT INTO attempt (id, charity_id, payment_id, kind, outcome, object_id, captured, create_time)
+VALUES ($4, $2, $1, 2, 2, 'ch_' || $3::text, 1000, now())
+"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,12 @@ class Service:
         environment = {**self.process.part.environment, "CRASH_POINTS": crash_points, **more}
         self.process.part = replace(self.process.part, environment=environment)
         await self.process.start()
+
+    async def knows_the_payments(self) -> None:
+        """Those of the file: what a file says about nobody is not posted."""
+        charity = new_tenant_id()
+        for number in range(1, 4):
+            await self.rows.execute(PAID, new_id(tenant_id=charity), charity, str(number), new_id(tenant_id=charity))
 
     async def died(self) -> bool:
         return await self.process.ended() == -signal.SIGKILL
@@ -119,6 +136,7 @@ async def test_a_file_whose_taking_is_cut_off_counts_as_a_whole_or_not_at_all_an
             await service.upload()
         assert await service.died()
         assert await service.counted() == (0, 0, 0, 0)
+    await service.knows_the_payments()
     await service.restart(crash_points="settlement.posted")
     answer = await service.upload()
     assert (answer.rows, answer.replayed) == (3, False)

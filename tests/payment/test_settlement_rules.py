@@ -16,6 +16,7 @@ from mesh.ids import new_id, new_tenant_id
 from mesh.money import Money
 from payment_svc.domain.ledger import Account, Posting, PostingKind
 from payment_svc.domain.settlement import (
+    ASK_AGAIN,
     LOOK_AGAIN,
     OF_PAYMENTS,
     Item,
@@ -48,6 +49,7 @@ CLASSES: dict[str, tuple[Movement, Ours | None, ItemClass]] = {
     "the other way": (moved(-10_000), ours(), ItemClass.AMOUNT_MISMATCH),
     "our books do not have it": (moved(), ours(None), ItemClass.MISSING_IN_BOOKS),
     "no payment of ours": (moved(), None, ItemClass.UNKNOWN_SOURCE),
+    "a debit that failed": (moved(-10_000, category="charge_failure"), ours(-10_000), ItemClass.MATCHED),
     "a category that nobody knows": (moved(category="tax"), ours(), ItemClass.UNKNOWN_SOURCE),
     "a fee of Stripe's own": (moved(category="fee"), None, ItemClass.MATCHED),
     "a payout": (moved(category="payout"), None, ItemClass.MATCHED),
@@ -102,6 +104,15 @@ def test_what_does_not_agree_is_looked_at_again_less_and_less_and_then_stays_lis
     assert waits == sorted(waits)
 
 
+@pytest.mark.requirement("REC-3")
+def test_a_look_without_asking_counts_only_where_nothing_could_be_asked() -> None:
+    item = Item(moved(), ItemClass.MISSING_IN_BOOKS, Origin.API, looks=3, next_look_time=NOW)
+    after = looked_at(item, ours(None), now=NOW, asked=False)
+    assert (after.looks, after.next_look_time, after.posted) == (3, NOW + ASK_AGAIN, True)
+    for known in (None, ours(1), ours()):
+        assert looked_at(item, known, now=NOW, asked=False) == looked_at(item, known, now=NOW)
+
+
 @pytest.mark.requirement("REC-2")
 def test_of_two_sayings_the_amount_counts_before_the_fee() -> None:
     assert differing(moved(), moved()) is None
@@ -145,6 +156,14 @@ def test_what_belongs_to_no_payment_goes_where_its_category_says(category: str) 
 
 
 @pytest.mark.requirement("LED-2")
+def test_of_a_category_that_nobody_knows_nothing_is_a_payments_though_its_source_is() -> None:
+    item = Item(moved(category="tax"), ItemClass.UNKNOWN_SOURCE, Origin.API, ours())
+    posting = posted(item, looked_at(item, ours(), now=NOW))
+    assert posting
+    assert (posting.kind, posting.payment_id, posting.campaign_id) == (PostingKind.PROVIDER_ADJUSTMENT, None, None)
+
+
+@pytest.mark.requirement("LED-2")
 def test_what_leaves_nothing_and_costs_nothing_is_not_posted() -> None:
     item = Item(moved(0, fee=0), ItemClass.MATCHED, Origin.API)
     assert posted(item, looked_at(item, ours(0), now=NOW)) is None
@@ -174,8 +193,25 @@ def test_however_often_it_is_looked_at_what_is_posted_is_what_is_true_in_the_end
         item = after
     at_once = posted(replace(item, posted=False), item)
     assert sums(*postings) == sums(at_once)
-    assert sums(*postings)["provider_balance", item.movement.amount.currency] == item.movement.net.minor_units
+    # A file alone is not believed what it says about nobody.
+    believed = item.movement.net.minor_units if item.posted else 0
+    assert sums(*postings)["provider_balance", item.movement.amount.currency] == believed
     for posting in filter(None, postings):
         for currency in {line.amount.currency for line in posting.lines}:
             assert sum(line.amount.minor_units for line in posting.lines if line.amount.currency == currency) == 0
         assert all(line.amount.minor_units for line in posting.lines)
+
+
+@pytest.mark.requirement("REC-2", "LED-2")
+@pytest.mark.parametrize(
+    ("origin", "known", "is_posted"), [(Origin.FILE, None, False), (Origin.API, None, True), (Origin.FILE, ours(97), True)]
+)
+def test_what_is_nobodys_is_posted_on_the_providers_own_word_only(
+    origin: Origin, known: Ours | None, is_posted: bool
+) -> None:
+    item = Item(moved(97), classed(moved(97), known), origin, known)
+    after = looked_at(item, known, now=NOW)
+    assert (after.posted, posted(item, after) is not None) == (is_posted, is_posted)
+    for _ in range(5):
+        after = looked_at(after, known, now=NOW)
+    assert (after.next_look_time is None) == is_posted

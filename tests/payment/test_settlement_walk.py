@@ -25,6 +25,16 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.requirement("REC-3")
 PERIOD = datetime.timedelta(minutes=10)
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+_OUTSTANDING = """
+  INSERT INTO clearing SELECT gen_random_uuid(), gen_random_uuid(), 'USD', 5, $1::timestamptz RETURNING payment_id
+"""
+_OTHERWISE = """
+  INSERT INTO balance_transaction (id, category, source_id, charge_id, intent_id, payout_id, currency, amount, fee, net,
+                                   provider_time, payment_id, charity_id, our_currency, class, origin, posted, create_time,
+                                   update_time)
+  VALUES ('txn_otherwise', 'refund', 're_1', '', '', '', 'USD', -5, 0, -5, now(), $1, $1, 'USD', 'missing_in_books', 'api',
+          true, now(), now())
+"""
 
 
 @dataclass
@@ -100,6 +110,7 @@ async def walk(places: tuple[Database, asyncpg.Connection]) -> Walk:
     await rows.execute("DELETE FROM checkpoint WHERE name = $1", CHECKPOINT)
     await rows.execute("INSERT INTO checkpoint (name) VALUES ($1)", CHECKPOINT)
     await rows.execute("TRUNCATE clearing")
+    await rows.execute("DELETE FROM balance_transaction")
     clock = ManualClock(START)
     return Walk(database, rows, clock, Balance(["txn_3", "txn_2", "txn_1"], clock), Taken())
 
@@ -182,9 +193,9 @@ async def test_at_its_start_a_walker_walks_though_the_last_round_was_just_now(wa
 
 
 async def test_what_has_been_missing_for_two_days_raises_an_alarm(walk: Walk) -> None:
-    await walk.rows.execute(
-        "INSERT INTO clearing SELECT gen_random_uuid(), gen_random_uuid(), 'USD', 5, $1::timestamptz", START
-    )
+    _, shown = [await walk.rows.fetchval(_OUTSTANDING, START) for _ in range(2)]
+    # Of the other one the provider's balance shows what our books do not have: it is listed for itself.
+    await walk.rows.execute(_OTHERWISE, shown)
     walker = walk.walker()
     walk.clock.advance(datetime.timedelta(days=2) - PERIOD)
     with capture_logs() as early:

@@ -159,6 +159,29 @@ async def test_a_debit_is_decided_later(sandbox: Sandbox, client: stripe.StripeC
     assert (await client.v1.payment_intents.retrieve_async(intent.id)).status == ends
 
 
+async def test_a_debit_is_on_the_balance_until_the_bank_refuses_it(sandbox: Sandbox, client: stripe.StripeClient):
+    intent = await pay(client, "pm_usBankAccount_insufficientFunds")
+    charge = await client.v1.charges.retrieve_async(intent.latest_charge)
+    assert (charge.status, charge.failure_balance_transaction) == ("pending", None)
+    await sandbox.advance(seconds=61)
+    expand = {"expand": ["balance_transaction", "failure_balance_transaction"]}
+    charge = await client.v1.charges.retrieve_async(intent.latest_charge, expand)
+    came, went = charge.balance_transaction, charge.failure_balance_transaction
+    assert charge.status == "failed"
+    assert [(one.type, one.reporting_category, one.amount, one.source) for one in (came, went)] == [
+        ("charge", "charge", 2500, charge.id),
+        ("payment_failure_refund", "charge_failure", -2500, charge.id),
+    ]
+    assert (came.net + went.net, went.available_on) == (0, came.available_on)
+
+
+async def test_a_debit_that_succeeds_is_on_the_balance_once(sandbox: Sandbox, client: stripe.StripeClient):
+    intent = await pay(client, "pm_usBankAccount_success")
+    await sandbox.advance(seconds=63)
+    listed = await client.v1.balance_transactions.list_async({"source": intent.latest_charge})
+    assert [(one.reporting_category, one.amount) for one in listed.data] == [("charge", 2500)]
+
+
 @pytest.mark.requirement("PAY-7")
 async def test_an_authorised_payment_is_captured_in_part_and_the_rest_goes_back(
     sandbox: Sandbox, client: stripe.StripeClient

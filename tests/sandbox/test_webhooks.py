@@ -105,6 +105,15 @@ async def test_what_is_withheld_is_listed_as_undelivered_and_comes_when_it_is_re
     await come(sandbox, held.id, count=1)
 
 
+async def test_what_is_late_comes_at_once_when_somebody_hurries(sandbox: Sandbox, client: stripe.StripeClient):
+    await sandbox.webhook_fault("delay", types=CREATED, seconds=3600)
+    late, prompt = await create(client), await create(client)
+    await come(sandbox, prompt.id, count=1)
+    assert sandbox.hooks.taken(about=late.id) == []
+    await sandbox.ask("POST", "webhooks/retry")
+    await come(sandbox, late.id, count=1)
+
+
 async def test_a_webhook_may_be_late(sandbox: Sandbox, client: stripe.StripeClient):
     await sandbox.webhook_fault("delay", types=CREATED, seconds=0.3)
     late, prompt = await create(client), await create(client)

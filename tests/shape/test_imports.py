@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("donation_svc", "payment_svc", "aggregator_svc")
-PACKAGES = ("mesh", *SERVICES, "gateway", "cli", "sandbox")
+PACKAGES = ("mesh", *SERVICES, "gateway", "cli", "sandbox", "chaos")
 OURS = {*PACKAGES, "giving", "giving_client"}
 MAY_IMPORT = {
     "mesh": {"mesh", "giving"},
@@ -19,12 +19,13 @@ MAY_IMPORT = {
     "gateway": {"gateway", "mesh", "giving"},
     "cli": {"cli", "mesh", "giving", "giving_client"},
     "sandbox": {"sandbox", "mesh"},
+    "chaos": {"chaos", "cli", "giving_client"},
     "client/giving_client": {"giving_client", "giving"},
 }
 # Third party → the packages and modules that may import it: `*.store` is every service's store, a file or a folder.
 ONLY_IN = {
-    "asyncpg": ("mesh", "*.store", "cli"),
-    "redis": ("aggregator_svc.cache", "mesh.limits", "cli"),
+    "asyncpg": ("mesh", "*.store", "cli", "chaos.reading", "chaos.sampler"),
+    "redis": ("aggregator_svc.cache", "mesh.limits", "cli", "chaos.nemesis"),
     "nats": ("mesh", "cli"),
     "stripe": ("payment_svc.provider",),
 }
@@ -35,7 +36,7 @@ ROLES = {
 EXTRAS = {
     "donation_svc": {"feed", "sweeper"},
     "payment_svc": {"ledger", "metrics", "poller", "reconciler", "settlement"},
-    "aggregator_svc": {"cache", "feed"},
+    "aggregator_svc": {"cache", "feed", "metrics", "verifier"},
 }
 GATEWAY_ROLES = {
     "__init__", "__main__", "app", "config", "api", "clients", "convert", "webhooks",

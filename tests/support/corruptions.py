@@ -87,7 +87,7 @@ async def a_donation_is_there_twice(forgery: Forgery) -> object:
         state=Donation.STATE_PENDING,
     )
     await forgery.announce("donation", DonationCreated(change=change), twin)
-    return f"{row['charity_id']} {row['request_key']}"
+    return "donation_request_key"
 
 
 @breaks("P2", "P3", "P17")
@@ -141,23 +141,15 @@ async def a_payment_is_for_what_a_checkout_has_charged(forgery: Forgery) -> obje
 
 
 @breaks("P4")
-async def a_key_has_lost_its_digest(forgery: Forgery) -> object:
+async def a_key_may_lose_its_digest(forgery: Forgery) -> object:
     await forgery.do("ALTER TABLE donation.command ALTER request_digest DROP NOT NULL")
-    key = await forgery.find(
-        "UPDATE donation.command SET request_digest = NULL WHERE method = 'RefundDonation' RETURNING request_key"
-    )
-    return f"command {await forgery.find('SELECT charity_id FROM donation.command WHERE request_key = $1', key)} {key}"
+    return "command request_digest"
 
 
 @breaks("P4")
-async def a_key_is_two_commands(forgery: Forgery) -> object:
-    one, key = UUID(int=1), UUID(int=2)
-    await forgery.do(
-        "ALTER TABLE payment.command DROP CONSTRAINT command_pkey",
-        "INSERT INTO payment.command SELECT "
-        f"'{one}', '{key}', 1, 'RefundPayment', '', '', '', '', now() FROM generate_series(1, 2)",
-    )
-    return f"command {one} {key}"
+async def a_key_may_be_two_commands(forgery: Forgery) -> object:
+    await forgery.do("ALTER TABLE payment.command DROP CONSTRAINT command_pkey")
+    return "command_pkey"
 
 
 @breaks("P4")
@@ -186,18 +178,46 @@ async def a_service_may_forget_keys(forgery: Forgery) -> object:
 
 
 @breaks("P5")
-async def two_charges_of_a_payment_succeeded(forgery: Forgery) -> object:
+async def two_charges_of_a_payment_may_succeed(forgery: Forgery) -> object:
     await forgery.do("DROP INDEX payment.attempt_one_success")
-    payment_id = await forgery.find(PAID)
-    await forgery.do(
-        "INSERT INTO payment.attempt (id, charity_id, payment_id, kind, outcome, object_id, create_time) "
-        f"SELECT id, charity_id, id, 2, 2, 'ch_again', now() FROM payment.payment WHERE id = '{payment_id}'"
-    )
-    return payment_id
+    return "attempt_one_success"
 
 
 @breaks("P5")
-async def a_donation_has_two_payments(forgery: Forgery) -> object:
+async def a_charge_is_of_two_payments(forgery: Forgery) -> object:
+    charge = await forgery.find(
+        f"SELECT object_id FROM payment.attempt WHERE kind = 2 AND payment_id <> ({PAID}) ORDER BY id LIMIT 1"
+    )
+    await forgery.do(
+        "INSERT INTO payment.attempt (id, charity_id, payment_id, kind, outcome, object_id, create_time) "
+        f"SELECT id, charity_id, id, 2, 3, '{charge}', now() FROM payment.payment WHERE id = ({PAID})"
+    )
+    return charge
+
+
+@breaks("P5")
+async def an_intent_is_of_two_payments(forgery: Forgery) -> object:
+    intent = await forgery.find(f"SELECT provider_id FROM payment.payment WHERE id = ({PAID})")
+    await forgery.do(
+        "ALTER TABLE payment.payment DROP CONSTRAINT payment_provider_key",
+        "DELETE FROM payment.provider_event",
+        f"UPDATE payment.payment SET provider_id = '{intent}' WHERE captured = 0",
+    )
+    return intent
+
+
+@breaks("P3", "P5")
+async def two_payments_are_for_one_donation(forgery: Forgery) -> object:
+    await forgery.do("ALTER TABLE payment.payment DROP CONSTRAINT payment_donation_key")
+    charity_id = await forgery.find("SELECT charity_id FROM payment.payment LIMIT 1")
+    donation_id = new_id(tenant_id=charity_id)
+    for _ in range(2):
+        await _payment(forgery, donation_id)
+    return donation_id
+
+
+@breaks("P5")
+async def a_donation_may_have_two_payments(forgery: Forgery) -> object:
     await forgery.do("ALTER TABLE payment.payment DROP CONSTRAINT payment_donation_key")
     return "payment_donation_key"
 
@@ -306,6 +326,46 @@ async def what_moved_at_the_provider_was_never_posted(forgery: Forgery) -> objec
     return "txn_forged"
 
 
+@breaks("P9")
+async def the_ledger_says_that_more_went_back_than_was_taken(forgery: Forgery) -> object:
+    payment_id = await forgery.find(PAID)
+    await forgery.past_triggers(f"""
+        WITH forged AS (
+          INSERT INTO payment.posting (id, charity_id, campaign_id, kind, payment_id, reverses, source)
+          SELECT id, charity_id, campaign_id, 'excess_taken', id, id, '' FROM payment.payment WHERE id = '{payment_id}'
+          RETURNING id, campaign_id
+        )
+        INSERT INTO payment.entry (posting_id, line, account, campaign_id, currency, amount)
+        SELECT id, 1, 'adjustments', campaign_id, 'USD', 7 FROM forged
+        UNION ALL SELECT id, 2, 'provider_clearing', campaign_id, 'USD', -7 FROM forged""")
+    return payment_id
+
+
+@breaks("P9")
+async def a_posting_settles_what_never_moved(forgery: Forgery) -> object:
+    forged = UUID(int=2**40)
+    await forgery.past_triggers(f"""
+        WITH forged AS (
+          INSERT INTO payment.posting (id, charity_id, kind, settlement_id, source)
+          VALUES ('{forged}', '{UUID(int=0)}', 'provider_fee', 'txn_of_nobody', '') RETURNING id
+        )
+        INSERT INTO payment.entry (posting_id, line, account, currency, amount)
+        SELECT id, 1, 'fees', 'USD', 7 FROM forged UNION ALL SELECT id, 2, 'provider_balance', 'USD', -7 FROM forged""")
+    return "txn_of_nobody"
+
+
+@breaks("P11")
+async def a_dispute_is_of_two_payments(forgery: Forgery) -> object:
+    await forgery.do("ALTER TABLE payment.dispute DROP CONSTRAINT dispute_pkey")
+    dispute = await forgery.find("SELECT provider_id FROM payment.dispute LIMIT 1")
+    await forgery.do(
+        "INSERT INTO payment.dispute (provider_id, charity_id, payment_id, state, amount, withdrawals, reinstatements, "
+        f"reason, actor, correlation_id, create_time, update_time) SELECT '{dispute}', charity_id, id, 1, 1, 0, 0, '', '', "
+        f"'', now(), now() FROM payment.payment WHERE id = ({PAID})"
+    )
+    return dispute
+
+
 @breaks("P10")
 async def nobody_bounds_what_goes_back(forgery: Forgery) -> object:
     await forgery.do("ALTER TABLE payment.payment DROP CONSTRAINT payment_returns_bounded")
@@ -349,6 +409,14 @@ async def a_total_is_too_small(forgery: Forgery) -> object:
         "UPDATE aggregator.totals SET gross = gross - 1 WHERE currency = 'USD' RETURNING campaign_id"
     )
     return f"{campaign_id} USD"
+
+
+@breaks("P12")
+async def a_course_tells_something_else_than_its_total(forgery: Forgery) -> object:
+    campaign_id = await forgery.find(
+        "UPDATE aggregator.course SET gross = gross + 1 WHERE currency = 'EUR' RETURNING campaign_id"
+    )
+    return f"{campaign_id} EUR"
 
 
 @breaks("P12")

@@ -24,6 +24,7 @@ from payment_svc.service.changes import Changes, Desk
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore, Stamp
+from payment_svc.store.settlement import SettlementStore
 
 
 class ForgetfulStripe:
@@ -87,6 +88,7 @@ class Flood:
         changes = Changes(
             payments=self._payments,
             postings=LedgerStore(database, queries),
+            movements=SettlementStore(database, queries),
             waiting=Inbox(queries, Seal(bytes(32))),
             log=EventLog(load_queries("mesh.events")),
             clock=self.clock,

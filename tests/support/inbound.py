@@ -26,6 +26,7 @@ from payment_svc.store.inbound_events import InboundEvents
 from payment_svc.store.inbox import Inbox
 from payment_svc.store.ledger import LedgerStore
 from payment_svc.store.payments import PaymentStore
+from payment_svc.store.settlement import SettlementStore
 from tests.support.mesh import COMMON
 from tests.support.sandbox import WEBHOOK_SECRETS
 from tests.support.schemas import Schemas
@@ -98,6 +99,7 @@ async def inbound_parts(schemas: Schemas, *, clock: ManualClock, **bounds: str) 
         changes = Changes(
             payments=payments,
             postings=LedgerStore(database, queries),
+            movements=SettlementStore(database, queries),
             waiting=inbox,
             log=EventLog(load_queries("mesh.events")),
             clock=clock,

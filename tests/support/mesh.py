@@ -85,10 +85,19 @@ def payment_settings(schemas: Schemas, *, nats_url: str, **more: Any) -> payment
     return payment_svc.config.Settings(**COMMON | stripe | own | more)
 
 
-def aggregator_settings(schemas: Schemas, *, nats_url: str, redis_url: str, **more: Any) -> aggregator_svc.config.Settings:
-    return aggregator_svc.config.Settings(
-        **COMMON | {"database_url": schemas.dsn("aggregator"), "nats_url": nats_url, "redis_url": redis_url} | more
-    )
+def aggregator_settings(
+    schemas: Schemas, *, nats_url: str, redis_url: str, donation_port: int, **more: Any
+) -> aggregator_svc.config.Settings:
+    own = {
+        "database_url": schemas.dsn("aggregator"),
+        "nats_url": nats_url,
+        "redis_url": redis_url,
+        "donation_target": f"127.0.0.1:{donation_port}",
+        # Only tests of the verifier have one: others would wait for what it does.
+        "verify_period_s": 0,
+        "verify_patience_s": 1,
+    }
+    return aggregator_svc.config.Settings(**COMMON | own | more)
 
 
 def gateway_settings(**more: Any) -> gateway.config.GatewaySettings:
@@ -153,7 +162,9 @@ async def running_mesh(
             donation_svc.app.application(donation_settings(schemas, nats_url=nats_url, payment_port=payment.port), clock)
         )
         aggregator = await stack.enter_async_context(
-            aggregator_svc.app.application(aggregator_settings(schemas, nats_url=nats_url, redis_url=redis_url))
+            aggregator_svc.app.application(
+                aggregator_settings(schemas, nats_url=nats_url, redis_url=redis_url, donation_port=donation.port)
+            )
         )
         rest = await stack.enter_async_context(
             running_gateway(

@@ -85,7 +85,8 @@ class StripeModel:
                 return
 
     def open_dispute(self, amount: int) -> None:
-        if self.captured and not self.disputes and amount <= self.left:
+        """A bank may take more than is left."""
+        if self.captured and not self.disputes:
             self._dispute(DisputeSeen("dp_1", self._money(amount), DisputeState.OPEN, 1, 0, "fraudulent"))
 
     def decide_dispute(self, *, won: bool) -> None:

@@ -289,22 +289,26 @@ class RebuildTotalsResponse(_message.Message):
     DONE_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
     REPAIRED_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     done: _builtins.int
     """Donations read so far."""
     estimated: _builtins.int
     """How many there are, estimated."""
     repaired: _builtins.int
-    """Totals that changed; set at the end."""
+    """Totals that changed, or would; set at the end."""
+    complete: _builtins.bool
+    """It has come to its end. A stream that ends without this was cut; a repeat joins again."""
     def __init__(
         self,
         *,
         done: _builtins.int = ...,
         estimated: _builtins.int = ...,
         repaired: _builtins.int = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "estimated", b"estimated", "repaired", b"repaired"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "done", b"done", "estimated", b"estimated", "repaired", b"repaired"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,7 +399,7 @@ class GetStatsResponse(_message.Message):
         CURRENCIES_FIELD_NUMBER: _builtins.int
         @_builtins.property
         def start_time(self) -> _timestamp_pb2.Timestamp:
-            """Its beginning."""
+            """Its beginning, also where that is before the range."""
 
         @_builtins.property
         def currencies(self) -> _containers.RepeatedCompositeFieldContainer[_totals_pb2.CurrencyTotals]:

@@ -102,29 +102,34 @@ class AggregateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyTotal(self, request, context):
-        """Compares a campaign's totals with the donations themselves. Drift 0, or the ids that differ.
+        """Compares a campaign's totals with the donations themselves: no drift, or how much and by which donations. What is under
+        way is waited for, so it is no drift. Changes nothing. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RebuildTotals(self, request, context):
-        """Rebuilds totals from the donation service's stream while traffic runs on, with progress. A repeat joins the rebuild
-        that runs.
+        """Rebuilds totals, donors and statistics from the donation service's stream while traffic runs on, with progress. A repeat
+        joins the rebuild that runs, begins it again where it was killed, and gets the last answer where it is done. Refuses
+        with REQUEST_IN_FLIGHT while another one runs, and an unknown campaign with CAMPAIGN_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStats(self, request, context):
-        """Returns a campaign's course by hour, day or month in a time zone. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND.
+        """Returns a campaign's course by hour, day or month in a time zone: every bucket that the range touches, whole. Refuses an
+        unknown campaign with CAMPAIGN_NOT_FOUND, and an unknown time zone or a range of more than 1,000 buckets with
+        INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLeaderboard(self, request, context):
-        """Lists a charity's campaigns by net total in one currency, largest first.
+        """Lists campaigns by net total in one currency, largest first, as they stand when the page is read. Refuses a foreign
+        page token with PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,15 +47,23 @@ class AggregateServiceStub:
     reconnects forgets what he knew.
     """
     VerifyTotal: _grpc.UnaryUnaryMultiCallable[_aggregate_service_pb2.VerifyTotalRequest, _aggregate_service_pb2.VerifyTotalResponse]
-    """Compares a campaign's totals with the donations themselves. Drift 0, or the ids that differ."""
+    """Compares a campaign's totals with the donations themselves: no drift, or how much and by which donations. What is under
+    way is waited for, so it is no drift. Changes nothing. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND.
+    """
     RebuildTotals: _grpc.UnaryStreamMultiCallable[_aggregate_service_pb2.RebuildTotalsRequest, _aggregate_service_pb2.RebuildTotalsResponse]
-    """Rebuilds totals from the donation service's stream while traffic runs on, with progress. A repeat joins the rebuild
-    that runs.
+    """Rebuilds totals, donors and statistics from the donation service's stream while traffic runs on, with progress. A repeat
+    joins the rebuild that runs, begins it again where it was killed, and gets the last answer where it is done. Refuses
+    with REQUEST_IN_FLIGHT while another one runs, and an unknown campaign with CAMPAIGN_NOT_FOUND.
     """
     GetStats: _grpc.UnaryUnaryMultiCallable[_aggregate_service_pb2.GetStatsRequest, _aggregate_service_pb2.GetStatsResponse]
-    """Returns a campaign's course by hour, day or month in a time zone. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND."""
+    """Returns a campaign's course by hour, day or month in a time zone: every bucket that the range touches, whole. Refuses an
+    unknown campaign with CAMPAIGN_NOT_FOUND, and an unknown time zone or a range of more than 1,000 buckets with
+    INVALID_ARGUMENT.
+    """
     ListLeaderboard: _grpc.UnaryUnaryMultiCallable[_aggregate_service_pb2.ListLeaderboardRequest, _aggregate_service_pb2.ListLeaderboardResponse]
-    """Lists a charity's campaigns by net total in one currency, largest first."""
+    """Lists campaigns by net total in one currency, largest first, as they stand when the page is read. Refuses a foreign
+    page token with PAGE_TOKEN_INVALID.
+    """
 
 @_typing.type_check_only
 class AggregateServiceAsyncStub(AggregateServiceStub):
@@ -76,15 +84,23 @@ class AggregateServiceAsyncStub(AggregateServiceStub):
     reconnects forgets what he knew.
     """
     VerifyTotal: _aio.UnaryUnaryMultiCallable[_aggregate_service_pb2.VerifyTotalRequest, _aggregate_service_pb2.VerifyTotalResponse]  # type: ignore[assignment]
-    """Compares a campaign's totals with the donations themselves. Drift 0, or the ids that differ."""
+    """Compares a campaign's totals with the donations themselves: no drift, or how much and by which donations. What is under
+    way is waited for, so it is no drift. Changes nothing. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND.
+    """
     RebuildTotals: _aio.UnaryStreamMultiCallable[_aggregate_service_pb2.RebuildTotalsRequest, _aggregate_service_pb2.RebuildTotalsResponse]  # type: ignore[assignment]
-    """Rebuilds totals from the donation service's stream while traffic runs on, with progress. A repeat joins the rebuild
-    that runs.
+    """Rebuilds totals, donors and statistics from the donation service's stream while traffic runs on, with progress. A repeat
+    joins the rebuild that runs, begins it again where it was killed, and gets the last answer where it is done. Refuses
+    with REQUEST_IN_FLIGHT while another one runs, and an unknown campaign with CAMPAIGN_NOT_FOUND.
     """
     GetStats: _aio.UnaryUnaryMultiCallable[_aggregate_service_pb2.GetStatsRequest, _aggregate_service_pb2.GetStatsResponse]  # type: ignore[assignment]
-    """Returns a campaign's course by hour, day or month in a time zone. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND."""
+    """Returns a campaign's course by hour, day or month in a time zone: every bucket that the range touches, whole. Refuses an
+    unknown campaign with CAMPAIGN_NOT_FOUND, and an unknown time zone or a range of more than 1,000 buckets with
+    INVALID_ARGUMENT.
+    """
     ListLeaderboard: _aio.UnaryUnaryMultiCallable[_aggregate_service_pb2.ListLeaderboardRequest, _aggregate_service_pb2.ListLeaderboardResponse]  # type: ignore[assignment]
-    """Lists a charity's campaigns by net total in one currency, largest first."""
+    """Lists campaigns by net total in one currency, largest first, as they stand when the page is read. Refuses a foreign
+    page token with PAGE_TOKEN_INVALID.
+    """
 
 class AggregateServiceServicer:
     """Totals and statistics."""
@@ -122,15 +138,18 @@ class AggregateServiceServicer:
         request: _aggregate_service_pb2.VerifyTotalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_aggregate_service_pb2.VerifyTotalResponse, _abc.Awaitable[_aggregate_service_pb2.VerifyTotalResponse]]:
-        """Compares a campaign's totals with the donations themselves. Drift 0, or the ids that differ."""
+        """Compares a campaign's totals with the donations themselves: no drift, or how much and by which donations. What is under
+        way is waited for, so it is no drift. Changes nothing. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND.
+        """
 
     def RebuildTotals(
         self,
         request: _aggregate_service_pb2.RebuildTotalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_aggregate_service_pb2.RebuildTotalsResponse], _abc.AsyncIterator[_aggregate_service_pb2.RebuildTotalsResponse]]:
-        """Rebuilds totals from the donation service's stream while traffic runs on, with progress. A repeat joins the rebuild
-        that runs.
+        """Rebuilds totals, donors and statistics from the donation service's stream while traffic runs on, with progress. A repeat
+        joins the rebuild that runs, begins it again where it was killed, and gets the last answer where it is done. Refuses
+        with REQUEST_IN_FLIGHT while another one runs, and an unknown campaign with CAMPAIGN_NOT_FOUND.
         """
 
     def GetStats(
@@ -138,13 +157,18 @@ class AggregateServiceServicer:
         request: _aggregate_service_pb2.GetStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_aggregate_service_pb2.GetStatsResponse, _abc.Awaitable[_aggregate_service_pb2.GetStatsResponse]]:
-        """Returns a campaign's course by hour, day or month in a time zone. Refuses an unknown campaign with CAMPAIGN_NOT_FOUND."""
+        """Returns a campaign's course by hour, day or month in a time zone: every bucket that the range touches, whole. Refuses an
+        unknown campaign with CAMPAIGN_NOT_FOUND, and an unknown time zone or a range of more than 1,000 buckets with
+        INVALID_ARGUMENT.
+        """
 
     def ListLeaderboard(
         self,
         request: _aggregate_service_pb2.ListLeaderboardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_aggregate_service_pb2.ListLeaderboardResponse, _abc.Awaitable[_aggregate_service_pb2.ListLeaderboardResponse]]:
-        """Lists a charity's campaigns by net total in one currency, largest first."""
+        """Lists campaigns by net total in one currency, largest first, as they stand when the page is read. Refuses a foreign
+        page token with PAGE_TOKEN_INVALID.
+        """
 
 def add_AggregateServiceServicer_to_server(servicer: AggregateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

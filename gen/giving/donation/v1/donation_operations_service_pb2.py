@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from giving.common.v1 import audit_pb2 as giving_dot_common_dot_v1_dot_audit__pb2
+from giving.common.v1 import event_pb2 as giving_dot_common_dot_v1_dot_event__pb2
 from giving.common.v1 import policy_pb2 as giving_dot_common_dot_v1_dot_policy__pb2
 from giving.donation.v1 import donation_pb2 as giving_dot_donation_dot_v1_dot_donation__pb2
 from giving.donation.v1 import event_pb2 as giving_dot_donation_dot_v1_dot_event__pb2
@@ -31,7 +32,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4giving/donation/v1/donation_operations_service.proto\x12\x12giving.donation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgiving/common/v1/audit.proto\x1a\x1dgiving/common/v1/policy.proto\x1a!giving/donation/v1/donation.proto\x1a\x1egiving/donation/v1/event.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n\x10ListStuckRequest\x12&\n\x03\x61ge\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xe6\x01\n\x11ListStuckResponse\x12\x39\n\x05items\x18\x01 \x03(\x0b\x32*.giving.donation.v1.ListStuckResponse.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a}\n\x04Item\x12.\n\x08\x64onation\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Donation\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x35\n\x11next_attempt_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"5\n\x14TraceDonationRequest\x12\x1d\n\treference\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\"\xa0\x03\n\x15TraceDonationResponse\x12.\n\x08\x64onation\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Donation\x12=\n\x05steps\x18\x02 \x03(\x0b\x32..giving.donation.v1.TraceDonationResponse.Step\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0c\n\x04next\x18\x04 \x01(\t\x12-\n\tnext_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\xcd\x01\n\x04Step\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12L\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32;.giving.donation.v1.TraceDonationResponse.Step.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x14StreamTalliesRequest\x12 \n\x0b\x63\x61mpaign_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xd0\x02\n\x15StreamTalliesResponse\x12\x10\n\x08snapshot\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12\x19\n\x11\x65stimated_tallies\x18\x03 \x01(\x03\x12@\n\x07tallies\x18\x04 \x03(\x0b\x32/.giving.donation.v1.StreamTalliesResponse.Tally\x1a\xb8\x01\n\x05Tally\x12\x13\n\x0b\x64onation_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08\x64onor_id\x18\x03 \x01(\t\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\x30\n\x05tally\x18\x05 \x01(\x0b\x32!.giving.donation.v1.DonationTally\x12/\n\x0bsettle_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9c\x01\n\x10SetIntakeRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1f\n\ncharity_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x0f\n\x07stopped\x18\x03 \x01(\x08\x12\x1a\n\x06reason\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"$\n\x11SetIntakeResponse\x12\x0f\n\x07stopped\x18\x01 \x01(\x08\"\x87\x01\n\x11\x45raseDonorRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1a\n\x08\x64onor_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"D\n\x12\x45raseDonorResponse\x12.\n\nerase_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x14GetAuditTrailRequest\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x15GetAuditTrailResponse\x12-\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.giving.common.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xca\x05\n\x19\x44onationOperationsService\x12\x65\n\tListStuck\x12$.giving.donation.v1.ListStuckRequest\x1a%.giving.donation.v1.ListStuckResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x05\x10\x01\x18\x04\x12q\n\rTraceDonation\x12(.giving.donation.v1.TraceDonationRequest\x1a).giving.donation.v1.TraceDonationResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x05\x10\x01\x18\x04\x12q\n\rGetAuditTrail\x12(.giving.donation.v1.GetAuditTrailRequest\x1a).giving.donation.v1.GetAuditTrailResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x05\x10\x01\x18\x04\x12w\n\rStreamTallies\x12(.giving.donation.v1.StreamTalliesRequest\x1a).giving.donation.v1.StreamTalliesResponse\"\x0f\x8a\xb5\x18\x0b\n\x01\x04\x10\x01\x18\x03(\xa0\xf7\x36\x30\x01\x12q\n\tSetIntake\x12$.giving.donation.v1.SetIntakeRequest\x1a%.giving.donation.v1.SetIntakeResponse\"\x17\x8a\xb5\x18\x13\n\x01\x05\x10\x01\x18\x04\x32\nrequest_id\x12t\n\nEraseDonor\x12%.giving.donation.v1.EraseDonorRequest\x1a&.giving.donation.v1.EraseDonorResponse\"\x17\x8a\xb5\x18\x13\n\x01\x05\x10\x01\x18\x04\x32\nrequest_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n4giving/donation/v1/donation_operations_service.proto\x12\x12giving.donation.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgiving/common/v1/audit.proto\x1a\x1cgiving/common/v1/event.proto\x1a\x1dgiving/common/v1/policy.proto\x1a!giving/donation/v1/donation.proto\x1a\x1egiving/donation/v1/event.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"t\n\x10ListStuckRequest\x12&\n\x03\x61ge\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xe6\x01\n\x11ListStuckResponse\x12\x39\n\x05items\x18\x01 \x03(\x0b\x32*.giving.donation.v1.ListStuckResponse.Item\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x1a}\n\x04Item\x12.\n\x08\x64onation\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Donation\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x35\n\x11next_attempt_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"5\n\x14TraceDonationRequest\x12\x1d\n\treference\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xff\x01\"\xa0\x03\n\x15TraceDonationResponse\x12.\n\x08\x64onation\x18\x01 \x01(\x0b\x32\x1c.giving.donation.v1.Donation\x12=\n\x05steps\x18\x02 \x03(\x0b\x32..giving.donation.v1.TraceDonationResponse.Step\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\x0c\n\x04next\x18\x04 \x01(\t\x12-\n\tnext_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\xcd\x01\n\x04Step\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07service\x18\x02 \x01(\t\x12\x0c\n\x04what\x18\x03 \x01(\t\x12L\n\x07\x64\x65tails\x18\x04 \x03(\x0b\x32;.giving.donation.v1.TraceDonationResponse.Step.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"8\n\x14StreamTalliesRequest\x12 \n\x0b\x63\x61mpaign_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xce\x04\n\x15StreamTalliesResponse\x12\x10\n\x08snapshot\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x05\x12\x19\n\x11\x65stimated_tallies\x18\x03 \x01(\x03\x12@\n\x07tallies\x18\x04 \x03(\x0b\x32/.giving.donation.v1.StreamTalliesResponse.Tally\x12\x41\n\x07returns\x18\x05 \x03(\x0b\x32\x30.giving.donation.v1.StreamTalliesResponse.Return\x12\x10\n\x08\x63omplete\x18\x06 \x01(\x08\x1a\xcc\x01\n\x05Tally\x12\x13\n\x0b\x64onation_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08\x64onor_id\x18\x03 \x01(\t\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\x30\n\x05tally\x18\x05 \x01(\x0b\x32!.giving.donation.v1.DonationTally\x12/\n\x0bsettle_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncharity_id\x18\x07 \x01(\t\x1a\x92\x01\n\x06Return\x12\x13\n\x0b\x64onation_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63\x61mpaign_id\x18\x02 \x01(\t\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x10\n\x08refunded\x18\x04 \x01(\x03\x12\x10\n\x08\x64isputed\x18\x05 \x01(\x03\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x01\n\x0bLogPosition\x12\x16\n\x05\x65poch\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00\x12\x43\n\rfrom_snapshot\x18\x02 \x01(\tB,\xbaH)r\'\x18\x80\x80\x01\x32!^[0-9]{1,20}:[0-9]{1,20}:[0-9,]*$\x12\x41\n\x0bto_snapshot\x18\x03 \x01(\tB,\xbaH)r\'\x18\x80\x80\x01\x32!^[0-9]{1,20}:[0-9]{1,20}:[0-9,]*$\x12\x19\n\x08last_seq\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x14\n\x03\x64\x61y\x18\x05 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\"x\n\x12ListChangesRequest\x12\x31\n\x08position\x18\x01 \x01(\x0b\x32\x1f.giving.donation.v1.LogPosition\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x13\n\x0bwith_events\x18\x03 \x01(\x08\"\xe8\x01\n\x13ListChangesResponse\x12?\n\x07\x63hanges\x18\x01 \x03(\x0b\x32..giving.donation.v1.ListChangesResponse.Change\x12\x31\n\x08position\x18\x02 \x01(\x0b\x32\x1f.giving.donation.v1.LogPosition\x12\x0c\n\x04more\x18\x03 \x01(\x08\x1aO\n\x06\x43hange\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\x0c\x12\x0b\n\x03\x64\x61y\x18\x02 \x01(\x05\x12&\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x17.giving.common.v1.Event\"\x9c\x01\n\x10SetIntakeRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1f\n\ncharity_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x0f\n\x07stopped\x18\x03 \x01(\x08\x12\x1a\n\x06reason\x18\x04 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"$\n\x11SetIntakeResponse\x12\x0f\n\x07stopped\x18\x01 \x01(\x08\"\x87\x01\n\x11\x45raseDonorRequest\x12)\n\nrequest_id\x18\x01 \x01(\tB\x15\xbaH\x12r\x10\x32\x0e^[!-~]{8,255}$\x12\x1a\n\x08\x64onor_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\x06reason\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\xf4\x03\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"D\n\x12\x45raseDonorResponse\x12.\n\nerase_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"o\n\x14GetAuditTrailRequest\x12\x1d\n\x0b\x64onation_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x15GetAuditTrailResponse\x12-\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x1c.giving.common.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb7\x06\n\x19\x44onationOperationsService\x12\x65\n\tListStuck\x12$.giving.donation.v1.ListStuckRequest\x1a%.giving.donation.v1.ListStuckResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x05\x10\x01\x18\x04\x12q\n\rTraceDonation\x12(.giving.donation.v1.TraceDonationRequest\x1a).giving.donation.v1.TraceDonationResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x05\x10\x01\x18\x04\x12q\n\rGetAuditTrail\x12(.giving.donation.v1.GetAuditTrailRequest\x1a).giving.donation.v1.GetAuditTrailResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x05\x10\x01\x18\x04\x12w\n\rStreamTallies\x12(.giving.donation.v1.StreamTalliesRequest\x1a).giving.donation.v1.StreamTalliesResponse\"\x0f\x8a\xb5\x18\x0b\n\x01\x04\x10\x01\x18\x03(\xa0\xf7\x36\x30\x01\x12k\n\x0bListChanges\x12&.giving.donation.v1.ListChangesRequest\x1a\'.giving.donation.v1.ListChangesResponse\"\x0b\x8a\xb5\x18\x07\n\x01\x04\x10\x01\x18\x04\x12q\n\tSetIntake\x12$.giving.donation.v1.SetIntakeRequest\x1a%.giving.donation.v1.SetIntakeResponse\"\x17\x8a\xb5\x18\x13\n\x01\x05\x10\x01\x18\x04\x32\nrequest_id\x12t\n\nEraseDonor\x12%.giving.donation.v1.EraseDonorRequest\x1a&.giving.donation.v1.EraseDonorResponse\"\x17\x8a\xb5\x18\x13\n\x01\x05\x10\x01\x18\x04\x32\nrequest_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +49,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACEDONATIONRESPONSE_STEP_DETAILSENTRY']._serialized_options = b'8\001'
   _globals['_STREAMTALLIESREQUEST'].fields_by_name['campaign_id']._loaded_options = None
   _globals['_STREAMTALLIESREQUEST'].fields_by_name['campaign_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_LOGPOSITION'].fields_by_name['epoch']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['epoch']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_LOGPOSITION'].fields_by_name['from_snapshot']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['from_snapshot']._serialized_options = b'\272H)r\'\030\200\200\0012!^[0-9]{1,20}:[0-9]{1,20}:[0-9,]*$'
+  _globals['_LOGPOSITION'].fields_by_name['to_snapshot']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['to_snapshot']._serialized_options = b'\272H)r\'\030\200\200\0012!^[0-9]{1,20}:[0-9]{1,20}:[0-9,]*$'
+  _globals['_LOGPOSITION'].fields_by_name['last_seq']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['last_seq']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_LOGPOSITION'].fields_by_name['day']._loaded_options = None
+  _globals['_LOGPOSITION'].fields_by_name['day']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTCHANGESREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTCHANGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_SETINTAKEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_SETINTAKEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\022r\0202\016^[!-~]{8,255}$'
   _globals['_SETINTAKEREQUEST'].fields_by_name['charity_id']._loaded_options = None
@@ -74,42 +87,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['GetAuditTrail']._serialized_options = b'\212\265\030\007\n\001\005\020\001\030\004'
   _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['StreamTallies']._loaded_options = None
   _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['StreamTallies']._serialized_options = b'\212\265\030\013\n\001\004\020\001\030\003(\240\3676'
+  _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['ListChanges']._loaded_options = None
+  _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['ListChanges']._serialized_options = b'\212\265\030\007\n\001\004\020\001\030\004'
   _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['SetIntake']._loaded_options = None
   _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['SetIntake']._serialized_options = b'\212\265\030\023\n\001\005\020\001\030\0042\nrequest_id'
   _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['EraseDonor']._loaded_options = None
   _globals['_DONATIONOPERATIONSSERVICE'].methods_by_name['EraseDonor']._serialized_options = b'\212\265\030\023\n\001\005\020\001\030\0042\nrequest_id'
-  _globals['_LISTSTUCKREQUEST']._serialized_start=298
-  _globals['_LISTSTUCKREQUEST']._serialized_end=414
-  _globals['_LISTSTUCKRESPONSE']._serialized_start=417
-  _globals['_LISTSTUCKRESPONSE']._serialized_end=647
-  _globals['_LISTSTUCKRESPONSE_ITEM']._serialized_start=522
-  _globals['_LISTSTUCKRESPONSE_ITEM']._serialized_end=647
-  _globals['_TRACEDONATIONREQUEST']._serialized_start=649
-  _globals['_TRACEDONATIONREQUEST']._serialized_end=702
-  _globals['_TRACEDONATIONRESPONSE']._serialized_start=705
-  _globals['_TRACEDONATIONRESPONSE']._serialized_end=1121
-  _globals['_TRACEDONATIONRESPONSE_STEP']._serialized_start=916
-  _globals['_TRACEDONATIONRESPONSE_STEP']._serialized_end=1121
-  _globals['_TRACEDONATIONRESPONSE_STEP_DETAILSENTRY']._serialized_start=1075
-  _globals['_TRACEDONATIONRESPONSE_STEP_DETAILSENTRY']._serialized_end=1121
-  _globals['_STREAMTALLIESREQUEST']._serialized_start=1123
-  _globals['_STREAMTALLIESREQUEST']._serialized_end=1179
-  _globals['_STREAMTALLIESRESPONSE']._serialized_start=1182
-  _globals['_STREAMTALLIESRESPONSE']._serialized_end=1518
-  _globals['_STREAMTALLIESRESPONSE_TALLY']._serialized_start=1334
-  _globals['_STREAMTALLIESRESPONSE_TALLY']._serialized_end=1518
-  _globals['_SETINTAKEREQUEST']._serialized_start=1521
-  _globals['_SETINTAKEREQUEST']._serialized_end=1677
-  _globals['_SETINTAKERESPONSE']._serialized_start=1679
-  _globals['_SETINTAKERESPONSE']._serialized_end=1715
-  _globals['_ERASEDONORREQUEST']._serialized_start=1718
-  _globals['_ERASEDONORREQUEST']._serialized_end=1853
-  _globals['_ERASEDONORRESPONSE']._serialized_start=1855
-  _globals['_ERASEDONORRESPONSE']._serialized_end=1923
-  _globals['_GETAUDITTRAILREQUEST']._serialized_start=1925
-  _globals['_GETAUDITTRAILREQUEST']._serialized_end=2036
-  _globals['_GETAUDITTRAILRESPONSE']._serialized_start=2038
-  _globals['_GETAUDITTRAILRESPONSE']._serialized_end=2133
-  _globals['_DONATIONOPERATIONSSERVICE']._serialized_start=2136
-  _globals['_DONATIONOPERATIONSSERVICE']._serialized_end=2850
+  _globals['_LISTSTUCKREQUEST']._serialized_start=328
+  _globals['_LISTSTUCKREQUEST']._serialized_end=444
+  _globals['_LISTSTUCKRESPONSE']._serialized_start=447
+  _globals['_LISTSTUCKRESPONSE']._serialized_end=677
+  _globals['_LISTSTUCKRESPONSE_ITEM']._serialized_start=552
+  _globals['_LISTSTUCKRESPONSE_ITEM']._serialized_end=677
+  _globals['_TRACEDONATIONREQUEST']._serialized_start=679
+  _globals['_TRACEDONATIONREQUEST']._serialized_end=732
+  _globals['_TRACEDONATIONRESPONSE']._serialized_start=735
+  _globals['_TRACEDONATIONRESPONSE']._serialized_end=1151
+  _globals['_TRACEDONATIONRESPONSE_STEP']._serialized_start=946
+  _globals['_TRACEDONATIONRESPONSE_STEP']._serialized_end=1151
+  _globals['_TRACEDONATIONRESPONSE_STEP_DETAILSENTRY']._serialized_start=1105
+  _globals['_TRACEDONATIONRESPONSE_STEP_DETAILSENTRY']._serialized_end=1151
+  _globals['_STREAMTALLIESREQUEST']._serialized_start=1153
+  _globals['_STREAMTALLIESREQUEST']._serialized_end=1209
+  _globals['_STREAMTALLIESRESPONSE']._serialized_start=1212
+  _globals['_STREAMTALLIESRESPONSE']._serialized_end=1802
+  _globals['_STREAMTALLIESRESPONSE_TALLY']._serialized_start=1449
+  _globals['_STREAMTALLIESRESPONSE_TALLY']._serialized_end=1653
+  _globals['_STREAMTALLIESRESPONSE_RETURN']._serialized_start=1656
+  _globals['_STREAMTALLIESRESPONSE_RETURN']._serialized_end=1802
+  _globals['_LOGPOSITION']._serialized_start=1805
+  _globals['_LOGPOSITION']._serialized_end=2027
+  _globals['_LISTCHANGESREQUEST']._serialized_start=2029
+  _globals['_LISTCHANGESREQUEST']._serialized_end=2149
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=2152
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=2384
+  _globals['_LISTCHANGESRESPONSE_CHANGE']._serialized_start=2305
+  _globals['_LISTCHANGESRESPONSE_CHANGE']._serialized_end=2384
+  _globals['_SETINTAKEREQUEST']._serialized_start=2387
+  _globals['_SETINTAKEREQUEST']._serialized_end=2543
+  _globals['_SETINTAKERESPONSE']._serialized_start=2545
+  _globals['_SETINTAKERESPONSE']._serialized_end=2581
+  _globals['_ERASEDONORREQUEST']._serialized_start=2584
+  _globals['_ERASEDONORREQUEST']._serialized_end=2719
+  _globals['_ERASEDONORRESPONSE']._serialized_start=2721
+  _globals['_ERASEDONORRESPONSE']._serialized_end=2789
+  _globals['_GETAUDITTRAILREQUEST']._serialized_start=2791
+  _globals['_GETAUDITTRAILREQUEST']._serialized_end=2902
+  _globals['_GETAUDITTRAILRESPONSE']._serialized_start=2904
+  _globals['_GETAUDITTRAILRESPONSE']._serialized_end=2999
+  _globals['_DONATIONOPERATIONSSERVICE']._serialized_start=3002
+  _globals['_DONATIONOPERATIONSSERVICE']._serialized_end=3825
 # @@protoc_insertion_point(module_scope)

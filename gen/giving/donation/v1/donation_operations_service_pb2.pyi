@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from giving.common.v1 import audit_pb2 as _audit_pb2
+from giving.common.v1 import event_pb2 as _event_pb2_1
 from giving.donation.v1 import donation_pb2 as _donation_pb2
 from giving.donation.v1 import event_pb2 as _event_pb2
 from google.protobuf import descriptor as _descriptor
@@ -261,7 +262,7 @@ Global___StreamTalliesRequest: _TypeAlias = StreamTalliesRequest  # noqa: Y015
 
 @_typing.final
 class StreamTalliesResponse(_message.Message):
-    """First the snapshot, then the tallies."""
+    """First the snapshot, then the tallies, then the returns."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -277,6 +278,7 @@ class StreamTalliesResponse(_message.Message):
         CURRENCY_FIELD_NUMBER: _builtins.int
         TALLY_FIELD_NUMBER: _builtins.int
         SETTLE_TIME_FIELD_NUMBER: _builtins.int
+        CHARITY_ID_FIELD_NUMBER: _builtins.int
         donation_id: _builtins.str
         """The donation."""
         campaign_id: _builtins.str
@@ -285,6 +287,8 @@ class StreamTalliesResponse(_message.Message):
         """Who gave; empty for a gift without a donor."""
         currency: _builtins.str
         """ISO 4217."""
+        charity_id: _builtins.str
+        """Who receives."""
         @_builtins.property
         def tally(self) -> _event_pb2.DonationTally:
             """What it counts for."""
@@ -302,10 +306,53 @@ class StreamTalliesResponse(_message.Message):
             currency: _builtins.str = ...,
             tally: _event_pb2.DonationTally | None = ...,
             settle_time: _timestamp_pb2.Timestamp | None = ...,
+            charity_id: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["settle_time", b"settle_time", "tally", b"tally"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "currency", b"currency", "donation_id", b"donation_id", "donor_id", b"donor_id", "settle_time", b"settle_time", "tally", b"tally"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "charity_id", b"charity_id", "currency", b"currency", "donation_id", b"donation_id", "donor_id", b"donor_id", "settle_time", b"settle_time", "tally", b"tally"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Return(_message.Message):
+        """One change of what a donation that counts gave back. Below zero: it came back."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        DONATION_ID_FIELD_NUMBER: _builtins.int
+        CAMPAIGN_ID_FIELD_NUMBER: _builtins.int
+        CURRENCY_FIELD_NUMBER: _builtins.int
+        REFUNDED_FIELD_NUMBER: _builtins.int
+        DISPUTED_FIELD_NUMBER: _builtins.int
+        TIME_FIELD_NUMBER: _builtins.int
+        donation_id: _builtins.str
+        """The donation."""
+        campaign_id: _builtins.str
+        """What for."""
+        currency: _builtins.str
+        """ISO 4217."""
+        refunded: _builtins.int
+        """So much more went back to the donor."""
+        disputed: _builtins.int
+        """So much more his bank holds or took back."""
+        @_builtins.property
+        def time(self) -> _timestamp_pb2.Timestamp:
+            """When."""
+
+        def __init__(
+            self,
+            *,
+            donation_id: _builtins.str = ...,
+            campaign_id: _builtins.str = ...,
+            currency: _builtins.str = ...,
+            refunded: _builtins.int = ...,
+            disputed: _builtins.int = ...,
+            time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["campaign_id", b"campaign_id", "currency", b"currency", "disputed", b"disputed", "donation_id", b"donation_id", "refunded", b"refunded", "time", b"time"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,15 +360,23 @@ class StreamTalliesResponse(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     ESTIMATED_TALLIES_FIELD_NUMBER: _builtins.int
     TALLIES_FIELD_NUMBER: _builtins.int
+    RETURNS_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.str
     """PostgreSQL's text form of the snapshot; set in the first message only."""
     epoch: _builtins.int
     """The epoch of the log; set in the first message only."""
     estimated_tallies: _builtins.int
     """How many will come, estimated; set in the first message only."""
+    complete: _builtins.bool
+    """Everything was sent; set in the last message only. A stream that ends without it was cut."""
     @_builtins.property
     def tallies(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamTalliesResponse.Tally]:
         """Some tallies."""
+
+    @_builtins.property
+    def returns(self) -> _containers.RepeatedCompositeFieldContainer[Global___StreamTalliesResponse.Return]:
+        """Some returns; they sum to what the tallies say."""
 
     def __init__(
         self,
@@ -330,14 +385,150 @@ class StreamTalliesResponse(_message.Message):
         epoch: _builtins.int = ...,
         estimated_tallies: _builtins.int = ...,
         tallies: _abc.Iterable[Global___StreamTalliesResponse.Tally] | None = ...,
+        returns: _abc.Iterable[Global___StreamTalliesResponse.Return] | None = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "estimated_tallies", b"estimated_tallies", "snapshot", b"snapshot", "tallies", b"tallies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "epoch", b"epoch", "estimated_tallies", b"estimated_tallies", "returns", b"returns", "snapshot", b"snapshot", "tallies", b"tallies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamTalliesResponse: _TypeAlias = StreamTalliesResponse  # noqa: Y015
+
+@_typing.final
+class LogPosition(_message.Message):
+    """Where the log was read up to. Snapshots in PostgreSQL's text form."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    FROM_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TO_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    LAST_SEQ_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """The epoch that the rest belongs to."""
+    from_snapshot: _builtins.str
+    """Everything that this sees was listed."""
+    to_snapshot: _builtins.str
+    """Up to here it is being listed; the same as `from_snapshot` where that is done."""
+    last_seq: _builtins.int
+    """Of what lies in between, everything up to this sequence was listed."""
+    day: _builtins.int
+    """The day before which nothing of it was written, in days since 1970-01-01."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        from_snapshot: _builtins.str = ...,
+        to_snapshot: _builtins.str = ...,
+        last_seq: _builtins.int = ...,
+        day: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "epoch", b"epoch", "from_snapshot", b"from_snapshot", "last_seq", b"last_seq", "to_snapshot", b"to_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogPosition: _TypeAlias = LogPosition  # noqa: Y015
+
+@_typing.final
+class ListChangesRequest(_message.Message):
+    """After which position."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    WITH_EVENTS_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 1,000, more than 1,000 means 1,000."""
+    with_events: _builtins.bool
+    """Whether the events themselves are wanted, not only their ids."""
+    @_builtins.property
+    def position(self) -> Global___LogPosition:
+        """From the previous answer; absent: nothing is listed, the answer says where the log is now."""
+
+    def __init__(
+        self,
+        *,
+        position: Global___LogPosition | None = ...,
+        page_size: _builtins.int = ...,
+        with_events: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "position", b"position", "with_events", b"with_events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChangesRequest: _TypeAlias = ListChangesRequest  # noqa: Y015
+
+@_typing.final
+class ListChangesResponse(_message.Message):
+    """A page of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Change(_message.Message):
+        """One event."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        EVENT_ID_FIELD_NUMBER: _builtins.int
+        DAY_FIELD_NUMBER: _builtins.int
+        EVENT_FIELD_NUMBER: _builtins.int
+        event_id: _builtins.bytes
+        """Its id, 16 bytes."""
+        day: _builtins.int
+        """Day of the log's partition in days since 1970-01-01."""
+        @_builtins.property
+        def event(self) -> _event_pb2_1.Event:
+            """The event; only where events are wanted."""
+
+        def __init__(
+            self,
+            *,
+            event_id: _builtins.bytes = ...,
+            day: _builtins.int = ...,
+            event: _event_pb2_1.Event | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "event", b"event", "event_id", b"event_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """There is more that the broker has acknowledged by now."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListChangesResponse.Change]:
+        """Those of the page that move totals, in the order of the log."""
+
+    @_builtins.property
+    def position(self) -> Global___LogPosition:
+        """After this page."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___ListChangesResponse.Change] | None = ...,
+        position: Global___LogPosition | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "more", b"more", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListChangesResponse: _TypeAlias = ListChangesResponse  # noqa: Y015
 
 @_typing.final
 class SetIntakeRequest(_message.Message):

@@ -55,6 +55,11 @@ class DonationOperationsServiceStub:
                 request_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.StreamTalliesRequest.SerializeToString,
                 response_deserializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.StreamTalliesResponse.FromString,
                 _registered_method=True)
+        self.ListChanges = channel.unary_unary(
+                '/giving.donation.v1.DonationOperationsService/ListChanges',
+                request_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.ListChangesRequest.SerializeToString,
+                response_deserializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.ListChangesResponse.FromString,
+                _registered_method=True)
         self.SetIntake = channel.unary_unary(
                 '/giving.donation.v1.DonationOperationsService/SetIntake',
                 request_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.SetIntakeRequest.SerializeToString,
@@ -97,8 +102,17 @@ class DonationOperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StreamTallies(self, request, context):
-        """Streams every donation's tally for a rebuild, beginning with the log's snapshot that it is consistent with. A repeat
-        begins again.
+        """Streams the tally of every donation that counts, and then what went back of them and when, for a rebuild and for
+        verification. Begins with the log's snapshot that all of it is consistent with. A repeat begins again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChanges(self, request, context):
+        """Lists events of the log that move totals and that the broker has acknowledged, after a position of the log, for whoever
+        verifies that he was given each of them. Nothing is skipped, also what commits late. Without a position it answers with
+        the log's present one. A position of an earlier epoch begins at that epoch's end, which is published again anyway.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +154,11 @@ def add_DonationOperationsServiceServicer_to_server(servicer, server):
                     servicer.StreamTallies,
                     request_deserializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.StreamTalliesRequest.FromString,
                     response_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.StreamTalliesResponse.SerializeToString,
+            ),
+            'ListChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChanges,
+                    request_deserializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.ListChangesRequest.FromString,
+                    response_serializer=giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.ListChangesResponse.SerializeToString,
             ),
             'SetIntake': grpc.unary_unary_rpc_method_handler(
                     servicer.SetIntake,
@@ -261,6 +280,33 @@ class DonationOperationsService:
             '/giving.donation.v1.DonationOperationsService/StreamTallies',
             giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.StreamTalliesRequest.SerializeToString,
             giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.StreamTalliesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/giving.donation.v1.DonationOperationsService/ListChanges',
+            giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.ListChangesRequest.SerializeToString,
+            giving_dot_donation_dot_v1_dot_donation__operations__service__pb2.ListChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,8 +47,13 @@ class DonationOperationsServiceStub:
     ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
     """
     StreamTallies: _grpc.UnaryStreamMultiCallable[_donation_operations_service_pb2.StreamTalliesRequest, _donation_operations_service_pb2.StreamTalliesResponse]
-    """Streams every donation's tally for a rebuild, beginning with the log's snapshot that it is consistent with. A repeat
-    begins again.
+    """Streams the tally of every donation that counts, and then what went back of them and when, for a rebuild and for
+    verification. Begins with the log's snapshot that all of it is consistent with. A repeat begins again.
+    """
+    ListChanges: _grpc.UnaryUnaryMultiCallable[_donation_operations_service_pb2.ListChangesRequest, _donation_operations_service_pb2.ListChangesResponse]
+    """Lists events of the log that move totals and that the broker has acknowledged, after a position of the log, for whoever
+    verifies that he was given each of them. Nothing is skipped, also what commits late. Without a position it answers with
+    the log's present one. A position of an earlier epoch begins at that epoch's end, which is published again anyway.
     """
     SetIntake: _grpc.UnaryUnaryMultiCallable[_donation_operations_service_pb2.SetIntakeRequest, _donation_operations_service_pb2.SetIntakeResponse]
     """Stops or reopens intake for one charity or for all. A repeat returns the switch as it stands."""
@@ -74,8 +79,13 @@ class DonationOperationsServiceAsyncStub(DonationOperationsServiceStub):
     ids give an empty list. Refuses a foreign page token with PAGE_TOKEN_INVALID.
     """
     StreamTallies: _aio.UnaryStreamMultiCallable[_donation_operations_service_pb2.StreamTalliesRequest, _donation_operations_service_pb2.StreamTalliesResponse]  # type: ignore[assignment]
-    """Streams every donation's tally for a rebuild, beginning with the log's snapshot that it is consistent with. A repeat
-    begins again.
+    """Streams the tally of every donation that counts, and then what went back of them and when, for a rebuild and for
+    verification. Begins with the log's snapshot that all of it is consistent with. A repeat begins again.
+    """
+    ListChanges: _aio.UnaryUnaryMultiCallable[_donation_operations_service_pb2.ListChangesRequest, _donation_operations_service_pb2.ListChangesResponse]  # type: ignore[assignment]
+    """Lists events of the log that move totals and that the broker has acknowledged, after a position of the log, for whoever
+    verifies that he was given each of them. Nothing is skipped, also what commits late. Without a position it answers with
+    the log's present one. A position of an earlier epoch begins at that epoch's end, which is published again anyway.
     """
     SetIntake: _aio.UnaryUnaryMultiCallable[_donation_operations_service_pb2.SetIntakeRequest, _donation_operations_service_pb2.SetIntakeResponse]  # type: ignore[assignment]
     """Stops or reopens intake for one charity or for all. A repeat returns the switch as it stands."""
@@ -118,8 +128,18 @@ class DonationOperationsServiceServicer:
         request: _donation_operations_service_pb2.StreamTalliesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_donation_operations_service_pb2.StreamTalliesResponse], _abc.AsyncIterator[_donation_operations_service_pb2.StreamTalliesResponse]]:
-        """Streams every donation's tally for a rebuild, beginning with the log's snapshot that it is consistent with. A repeat
-        begins again.
+        """Streams the tally of every donation that counts, and then what went back of them and when, for a rebuild and for
+        verification. Begins with the log's snapshot that all of it is consistent with. A repeat begins again.
+        """
+
+    def ListChanges(
+        self,
+        request: _donation_operations_service_pb2.ListChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_donation_operations_service_pb2.ListChangesResponse, _abc.Awaitable[_donation_operations_service_pb2.ListChangesResponse]]:
+        """Lists events of the log that move totals and that the broker has acknowledged, after a position of the log, for whoever
+        verifies that he was given each of them. Nothing is skipped, also what commits late. Without a position it answers with
+        the log's present one. A position of an earlier epoch begins at that epoch's end, which is published again anyway.
         """
 
     def SetIntake(

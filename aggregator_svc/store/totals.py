@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from aggregator_svc.domain import CampaignTotals, CampaignWord, CurrencyTotals, Delta
+from aggregator_svc.domain.totals import CampaignTotals, CampaignWord, CurrencyTotals, Delta
 from mesh.postgres import Connection, Database
 
 PAGE = 500
@@ -34,6 +34,7 @@ class TotalsStore:
     async def _apply(
         self, connection: Connection, deltas: Sequence[Delta], words: Sequence[CampaignWord], named: Iterable[UUID]
     ) -> list[CampaignTotals]:
+        await connection.execute(self._queries["join_writers"])
         if words:
             await connection.execute(self._queries["learn_campaigns"], *_word_columns(words))
         if deltas:
@@ -46,8 +47,7 @@ class TotalsStore:
             return await self._read(connection, campaign_ids)
 
     async def _read(self, connection: Connection, campaign_ids: Iterable[UUID]) -> list[CampaignTotals]:
-        records = await connection.fetch(self._queries["totals"], list(campaign_ids))
-        return [_totals(list(group)) for _, group in groupby(records, key=lambda record: record["id"])]
+        return await read_totals(connection, self._queries, campaign_ids)
 
     async def changed_since(self, moment: datetime.datetime) -> AsyncIterator[list[CampaignTotals]]:
         """Totals of campaigns that changed since `moment`, in pages, the oldest change first."""
@@ -69,12 +69,21 @@ class TotalsStore:
             return await self._read(connection, [record["id"] for record in records])
 
 
+async def read_totals(
+    connection: Connection, queries: Mapping[str, str], campaign_ids: Iterable[UUID]
+) -> list[CampaignTotals]:
+    """Totals of campaigns in the caller's transaction; unknown ids are missing."""
+    records = await connection.fetch(queries["totals"], list(campaign_ids))
+    return [_totals(list(group)) for _, group in groupby(records, key=lambda record: record["id"])]
+
+
 def _word_columns(words: Sequence[CampaignWord]) -> tuple[list[Any], ...]:
     """Columns of `learn_campaigns`; of several words about one campaign the newest."""
     newest = {word.campaign_id: word for word in sorted(words, key=lambda word: word.version)}
     listed = list(newest.values())
     return (
         [word.campaign_id for word in listed],
+        [word.charity_id for word in listed],
         [",".join(word.currencies) for word in listed],
         [word.version for word in listed],
     )
@@ -82,13 +91,14 @@ def _word_columns(words: Sequence[CampaignWord]) -> tuple[list[Any], ...]:
 
 def _totals(records: Sequence[Any]) -> CampaignTotals:
     first = records[0]
-    moved = {record["currency"]: _share(record) for record in records if record["currency"]}
+    moved = {record["currency"]: share(record) for record in records if record["currency"]}
     currencies = sorted({*moved, *first["currencies"]})
     shares = tuple(moved.get(currency) or CurrencyTotals(currency) for currency in currencies)
     return CampaignTotals(first["id"], shares, first["version"], first["as_of"])
 
 
-def _share(record: Any) -> CurrencyTotals:
+def share(record: Any) -> CurrencyTotals:
+    """One currency's figures of a row."""
     return CurrencyTotals(
         record["currency"],
         record["gross"],

@@ -13,8 +13,11 @@ class Delta:
 
     day: datetime.date
     event_id: UUID
+    time: datetime.datetime
     tx: int
     epoch: int
+    donation_id: UUID
+    charity_id: UUID
     campaign_id: UUID
     currency: str
     donor_id: UUID | None
@@ -29,6 +32,7 @@ class CampaignWord:
     """What the donation service says of a campaign."""
 
     campaign_id: UUID
+    charity_id: UUID
     currencies: tuple[str, ...]
     version: int
 
@@ -58,3 +62,22 @@ class CampaignTotals:
     currencies: tuple[CurrencyTotals, ...]
     version: int
     as_of: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One place of a leaderboard."""
+
+    campaign_id: UUID
+    totals: CurrencyTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One currency's difference: totals minus donations."""
+
+    currency: str
+    gross: int
+    refunded: int
+    disputed: int
+    donations: int

@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 
 from aggregator_svc.cache import CacheUnavailable
-from aggregator_svc.domain import CampaignTotals, CampaignWord, Delta
+from aggregator_svc.domain.totals import CampaignTotals, CampaignWord, Delta
 from aggregator_svc.feed import TotalsFeed
 from aggregator_svc.refusals import CampaignNotFound
 from mesh.clock import Clock
@@ -83,9 +83,10 @@ class Totals:
     async def apply(self, deltas: Sequence[Delta], words: Sequence[CampaignWord]) -> None:
         """Counts events once, then makes the totals visible. Returns when the database has them; Redis may follow."""
         if deltas or words:
-            await self._show(await self._store.apply(deltas, words))
+            await self.show(await self._store.apply(deltas, words))
 
-    async def _show(self, totals: Sequence[CampaignTotals]) -> None:
+    async def show(self, totals: Sequence[CampaignTotals]) -> None:
+        """Makes totals visible that the database has: to watchers at once, in Redis as soon as it takes them."""
         self._feed.publish(totals)
         try:
             await self._cache.put(totals)
@@ -111,8 +112,12 @@ class Totals:
         found = await self._store.read([campaign_id])
         if not found:
             raise CampaignNotFound("no such campaign", campaign_id=campaign_id)
-        await self._show(found)
+        await self.show(found)
         return found[0]
+
+    async def known(self, campaign_ids: Sequence[UUID]) -> list[CampaignTotals]:
+        """Totals of campaigns as the database has them; unknown ids are missing."""
+        return await self._store.read(campaign_ids)
 
     async def _held(self, campaign_id: UUID) -> CampaignTotals | None:
         try:
@@ -128,9 +133,12 @@ class Totals:
         """
         with self._feed.watch(campaign_id) as watcher:
             shown = await self.get_totals(campaign_id)
-            if shown.version > after_version:
+            if shown.version < after_version:
+                # Redis may be behind what another replica sent; a version that the database does not know proves nothing.
+                (shown,) = await self._store.read([campaign_id])
+            if shown.version != after_version:
                 yield shown
-            sent = max(shown.version, after_version)
+            sent = shown.version
             while True:
                 for totals in await watcher.take(timeout_s=HEARTBEAT_S):
                     if totals.version > sent:

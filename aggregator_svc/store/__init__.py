@@ -1,0 +1,1 @@
+"""The service's own state in PostgreSQL. Statements stand in queries.sql."""
