@@ -16,7 +16,7 @@ import aggregator_svc.consumer
 import donation_svc.consumer
 import payment_svc.consumer
 from aggregator_svc.consumer import DonationEvents
-from aggregator_svc.store import TotalsStore
+from aggregator_svc.store.totals import TotalsStore
 from cli.servers.nats import nats
 from cli.servers.postgres import Postgres
 from cli.servers.valkey import Valkey
@@ -43,7 +43,7 @@ CONSUMERS = {
 }
 # Every column of whatever consumers write, and that nothing was announced anew.
 DERIVED = {
-    "aggregator": ("campaign", "totals", "campaign_donor", "applied"),
+    "aggregator": ("campaign", "totals", "campaign_donor", "course", "applied"),
     "payment": ("posting", "entry", "applied", "event"),
     "donation": ("donation", "reversal", "event"),
 }
@@ -51,6 +51,7 @@ DERIVED = {
 TOTALS = (
     "SELECT * FROM totals ORDER BY 1, 2",
     "SELECT * FROM campaign_donor ORDER BY 1, 2, 3",
+    "SELECT t.* FROM course t ORDER BY t::text",
     "SELECT id, currencies, campaign_version FROM campaign ORDER BY 1",
     "SELECT * FROM applied ORDER BY 1, 2",
 )
