@@ -61,7 +61,8 @@ async def application(settings: Settings, clock: Clock | None = None) -> AsyncIt
             books.verifier.run,
             partial(parts.partitions.keep, DAILY_TABLES),
         )
-        probes = {**parts.probes(), "redis": Probe(cache.ping, required=False)}
+        events = parts.event_probes(consumers={DURABLE: books.consumer})
+        probes = {**parts.probes(), **events, "redis": Probe(cache.ping, required=False)}
         async with (
             background(*works),
             serve(settings, modules=MODULES, register=books.register, probes=probes) as server,

@@ -85,6 +85,14 @@ def epoch(
 
 
 @app.command()
+def expire(data: Data = _DEFAULT_DATA) -> None:
+    """Drop the days of the event logs that are older than 400 days: no consumer applies them any more."""
+    dropped = asyncio.run(migration.expire(folder=DataFolder(data), settings=load(MeshSettings)))
+    for line in dropped or ["no day is old enough"]:
+        Console(highlight=False).print(line, markup=False, soft_wrap=True)
+
+
+@app.command()
 def trace(
     reference: Annotated[
         str, typer.Argument(help="A donation, a payment, a payment reference, an id of Stripe, or a request id.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from cli.servers import Postgres
 from cli.servers.postgres import administrator_dsn
 from mesh.errors import DependencyUnavailable
 from mesh.events import relay
+from mesh.events.partitions import drop_expired
 from mesh.migrate import migrate
 from mesh.postgres import load_queries
 from mesh.process import StartRefused
@@ -74,6 +76,31 @@ async def _open_epoch(admin_dsn: str, *, schema: str, reason: str) -> int:
         raise CommandRefused(f"opening an epoch of {schema}: {error}; has it been migrated?") from error
     finally:
         await connection.close()
+
+
+async def expire(*, folder: DataFolder, settings: MeshSettings) -> list[str]:
+    """The days that were dropped from the services' event logs.
+
+    Raises:
+        CommandRefused: a relay has not published a day yet, or the database does not answer.
+    """
+    return await _as_administrator(_expire, folder=folder, settings=settings)
+
+
+async def _expire(admin_dsn: str) -> list[str]:
+    dropped = []
+    today = datetime.datetime.now(datetime.UTC).date()
+    for schema in (known.schema for known in SERVICES if known.publishes):
+        settings = {"search_path": schema, "lock_timeout": "2s"}
+        connection = await asyncpg.connect(admin_dsn, timeout=10, server_settings=settings)
+        try:
+            days = await drop_expired(connection, load_queries("mesh.events"), today=today)
+        except asyncpg.PostgresError as error:
+            raise CommandRefused(f"expiring events of {schema}: {error}") from error
+        finally:
+            await connection.close()
+        dropped += [f"{schema}: {day}" for day in days]
+    return dropped
 
 
 async def _as_administrator(

@@ -54,7 +54,6 @@ from mesh.events.relay import Relay
 from mesh.parts import Parts, open_parts
 from mesh.postgres import load_queries
 from mesh.rpc.channel import Caller, open_channel
-from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
 from mesh.seal import key_from
 from mesh.tasks import background
@@ -77,12 +76,14 @@ async def application(settings: Settings, clock: Clock | None = None) -> AsyncIt
         open_parts(settings, service=SERVICE, package="donation_svc") as parts,
         open_channel(settings.payment_target) as channel,
     ):
-        relay = parts.relay(settings)
+        relay, backlog = parts.relay(settings), parts.backlog()
         shared = _Shared(settings, parts, relay, clock or SystemClock())
         pledges = _Pledges(settings, shared, PaymentClient(Caller(channel, peer="payment")))
-        probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
+        events = parts.event_probes(relay=relay, backlog=backlog, consumers={DURABLE: pledges.consumer})
+        probes = {**parts.probes(), **events}
         works = (
             relay.run,
+            backlog.run,
             pledges.consumer.run,
             pledges.sweeper.run,
             shared.feed.run,

@@ -11,7 +11,12 @@ RPC_SECONDS = Histogram(
 )
 RELAY_PUBLISHED = Counter("relay_published_events_total", "Events that the broker acknowledged", ["service"])
 RELAY_REPUBLISHED = Counter("relay_republished_events_total", "Events that were published again to heal", ["service"])
-RELAY_PENDING = Gauge("relay_pending", "Events of the last look that are not published yet", ["service"])
+RELAY_PENDING = Gauge("relay_pending", "Events that are not published yet, counted up to a bound", ["service"])
 RELAY_OLDEST_AGE_SECONDS = Gauge("relay_oldest_age_seconds", "Age of the oldest unpublished event", ["service"])
 CONSUMER_EVENTS = Counter("consumer_events_total", "Events by what became of them", ["consumer", "result"])
+CONSUMER_LAG_SECONDS = Gauge(
+    "consumer_lag_seconds",
+    "Time since all that its stream held had been applied",
+    ["consumer"],
+)
 CONSUMER_PENDING = Gauge("consumer_pending", "Messages that the consumer has not seen yet", ["consumer"])

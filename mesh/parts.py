@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from nats.aio.client import Client
 
 from mesh.audit import AuditTrail
 from mesh.clock import Clock
 from mesh.config import ServiceSettings
+from mesh.events.backlog import Backlog, keeping_up
 from mesh.events.consumer import Consumer, Handler
 from mesh.events.dead_letters import DeadLetters
 from mesh.events.partitions import Partitions
@@ -57,6 +58,10 @@ class Parts:
         """What the consumers of this service could not apply."""
         return DeadLetters(self.database, handlers, queries=self.event_queries, tokens=self.tokens, clock=clock)
 
+    def backlog(self) -> Backlog:
+        """How much of this service's log waits for its relay; run it."""
+        return Backlog(self.database, self.event_queries, service=self.service)
+
     def trail(self, statement: str) -> AuditTrail:
         """The audit trail of this service, read by its own statement."""
         return AuditTrail(self.database, statement=statement, tokens=self.tokens)
@@ -65,8 +70,21 @@ class Parts:
         """Health of what every service depends on. Without the broker it works: events wait in the log."""
         return {
             "postgres": Probe(self.database.ping, required=True),
-            "nats": Probe(functools.partial(ask, self.client), required=False),
+            "nats": Probe(partial(ask, self.client), required=False),
         }
+
+    def event_probes(
+        self, *, relay: Relay | None = None, backlog: Backlog | None = None, consumers: Mapping[str, Consumer]
+    ) -> dict[str, Probe]:
+        """Health of what carries events. Whoever is behind still takes what is new: it waits in the log."""
+        asked: dict[str, Callable[[], Awaitable[object]]] = {
+            name: partial(keeping_up, consumer) for name, consumer in consumers.items()
+        }
+        if relay is not None:
+            asked["relay"] = relay.healthy
+        if backlog is not None:
+            asked["backlog"] = backlog.within_bounds
+        return {name: Probe(ask, required=False) for name, ask in asked.items()}
 
 
 @asynccontextmanager

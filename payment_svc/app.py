@@ -23,7 +23,6 @@ from mesh.events.api import DeadLetterApi
 from mesh.events.log import EventLog
 from mesh.parts import Parts, open_parts
 from mesh.postgres import load_queries
-from mesh.rpc.health import Probe
 from mesh.rpc.server import RunningServer, serve
 from mesh.seal import Seal, key_from
 from mesh.tasks import background
@@ -140,7 +139,7 @@ class _Books:
 
     def __init__(self, parts: Parts, settings: Settings, provider: Stripe, breaker: CircuitBreaker, clock: Clock) -> None:
         queries, database = load_queries("payment_svc"), parts.database
-        relay = parts.relay(settings)
+        relay, backlog = parts.relay(settings), parts.backlog()
         postings = LedgerStore(database, queries)
         payments = PaymentStore(database, queries)
         seal = Seal(key_from(settings.data_key.get_secret_value()))
@@ -188,6 +187,7 @@ class _Books:
         polling = [poller.run] if settings.stripe_poll_s else []
         self.loops = (
             relay.run,
+            backlog.run,
             consumer.run,
             self.reconciler.run,
             self.webhooks.run,
@@ -196,7 +196,8 @@ class _Books:
             *polling,
             *self.settling.loops,
         )
-        self.probes = {**parts.probes(), "relay": Probe(relay.healthy, required=False)}
+        events = parts.event_probes(relay=relay, backlog=backlog, consumers={DURABLE: consumer})
+        self.probes = {**parts.probes(), **events}
 
     def register(self, server: grpc.aio.Server) -> None:
         ledger_service_pb2_grpc.add_LedgerServiceServicer_to_server(LedgerApi(self.ledger), server)

@@ -38,6 +38,7 @@ ONE = "'0190b4a2-0000-7000-8000-000000000001'::uuid"
 TWICE = "FROM generate_series(1, 2)"
 LETTER = "INSERT INTO dead_letter (consumer, event_id, event, state, reason, attempts)"
 POSITION = "INSERT INTO relay (only_row, epoch, from_snapshot, to_snapshot, last_seq, day)"
+CHECKPOINT = "INSERT INTO relay_checkpoint (ordinal, stream_created, stream_seq, epoch, snapshot, day)"
 TOTALS = "INSERT INTO totals (campaign_id, currency, gross, refunded, disputed, donations, donors)"
 BREAKER = "INSERT INTO breaker (only_row, held, reason, version, actor, correlation_id, update_time)"
 APPLIED = "INSERT INTO applied (day, event_id, tx, epoch, "
@@ -60,6 +61,9 @@ BY_STATEMENT = {
         "event_pkey": f"INSERT INTO event (seq, epoch, id, bucket, payload) SELECT 1, 1, {ONE}, 0, '' {TWICE}",
         "relay_only_row": f"{POSITION} VALUES (false, 1, '3:3:', '3:3:', 0, now())",
         "relay_pkey": f"{POSITION} VALUES (true, 1, '3:3:', '3:3:', 0, now())",
+        "relay_floors_form": "UPDATE relay SET floors = '[]'",
+        "relay_checkpoint_pkey": f"{CHECKPOINT} SELECT 1, '', 0, 1, '3:3:', now() {TWICE}",
+        "relay_checkpoint_ordinal_not_negative": f"{CHECKPOINT} VALUES (-1, '', 0, 1, '3:3:', now())",
         "epoch_pkey": "INSERT INTO epoch (epoch, system_identifier, reason) VALUES (1, '', '')",
         "dead_letter_state_known": f"{LETTER} VALUES ('c', {ONE}, '', 5, '', 1)",
         "dead_letter_attempts_positive": f"{LETTER} VALUES ('c', {ONE}, '', 1, '', 0)",

@@ -117,6 +117,12 @@ class Consumer:
         self._backoff_s = backoff_s
         self._batch = BATCH_MESSAGES
         self._puller = Puller(client, stream=stream_name(service), durable=durable, batch=BATCH_MESSAGES)
+        self._applied_until = clock.now()
+        metrics.CONSUMER_LAG_SECONDS.labels(durable).set_function(self.lag_s)
+
+    def lag_s(self) -> float:
+        """Seconds since all that the stream held had been applied. It also grows while the broker does not answer."""
+        return max(0.0, (self._clock.now() - self._applied_until).total_seconds())
 
     async def run(self) -> None:
         """Works until it is cancelled; what is in its hands then is delivered again."""
@@ -175,13 +181,19 @@ class Consumer:
             messages = await self._puller.take()
             if messages:
                 idle = 0
-                metrics.CONSUMER_PENDING.labels(self._durable).set(messages[-1].metadata.num_pending)
+                newest = messages[-1].metadata
+                metrics.CONSUMER_PENDING.labels(self._durable).set(newest.num_pending)
+                asked = self._clock.now()
                 await self._process(messages)
+                self._applied_until = newest.timestamp if newest.num_pending else asked
                 continue
             idle += 1
             if idle % IDLE_ROUNDS_BEFORE_PROBE == 1:
-                # A consumer that vanished looks like one without messages.
-                metrics.CONSUMER_PENDING.labels(self._durable).set(await self._puller.pending())
+                # A consumer that vanished, or stands beyond the stream's end, looks like one without messages.
+                asked, pending = self._clock.now(), await self._puller.probe()
+                metrics.CONSUMER_PENDING.labels(self._durable).set(pending)
+                if not pending:
+                    self._applied_until = asked
 
     async def _process(self, messages: Sequence[Msg]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Partition upkeep: days are made ahead, and on demand for events of earlier days."""
+"""Partition upkeep: days are made ahead, on demand for events of earlier days, and dropped when nobody may need them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 import structlog
 
 from mesh.errors import DependencyUnavailable, RequestInFlight
-from mesh.postgres import Database
+from mesh.events.consumer import HORIZON_DAYS
+from mesh.postgres import Connection, Database
 
 AHEAD_DAYS = 7
 PERIOD_S = 3600.0
@@ -45,3 +46,19 @@ class Partitions:
                 await asyncio.sleep(1)
             else:
                 await asyncio.sleep(PERIOD_S)
+
+
+async def drop_expired(connection: Connection, queries: Mapping[str, str], *, today: datetime.date) -> list[datetime.date]:
+    """Drops the log's days that are older than the horizon, one by one; returns them. For the owner of the schema.
+
+    Beyond the horizon a consumer applies nothing, so nothing is taken from anybody but the trail itself: whoever wants to
+    keep that archives the day first. Books that are derived keep what they took.
+
+    Raises:
+        asyncpg.RestrictViolationError: a day is not published yet; younger ones were not looked at.
+    """
+    horizon = today - datetime.timedelta(days=HORIZON_DAYS)
+    days = [row["day"] for row in await connection.fetch(queries["event_days"], horizon)]
+    for day in days:
+        await connection.execute(queries["drop_event_day"], day)
+    return days

@@ -7,9 +7,11 @@ JetStream's documented API (`$JS.API.CONSUMER.MSG.NEXT`) are sent here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import deque
 
+import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -22,6 +24,8 @@ SILENCE_S = EXPIRES_S + 0.5
 # What a killed consumer held comes to another one after this; who works longer says so.
 ACK_WAIT_S = 5
 PENDING_MAX = 1_000
+
+_log = structlog.get_logger()
 
 
 class ConsumerGone(Exception):  # noqa: N818 - healed by making it again
@@ -52,6 +56,8 @@ class Puller:
             max_deliver=-1,  # a bound here would drop silently; attempts are counted in the database
             max_ack_pending=PENDING_MAX,
         )
+        with contextlib.suppress(ConsumerGone):
+            await self.probe()
         try:
             await self._client.jetstream().add_consumer(self._stream, config)
         except APIError as error:
@@ -69,14 +75,22 @@ class Puller:
         while self._waiting:
             await self._waiting.popleft().nak()
 
-    async def pending(self) -> int:
+    async def probe(self) -> int:
         """How many messages the consumer has not delivered yet.
 
         Raises:
-            ConsumerGone: there is no such consumer.
+            ConsumerGone: there is no such consumer; or it stood beyond its stream's end and would have skipped everything up
+                to there, so it was removed. Made again it begins at the beginning; handlers drop what they know.
         """
+        js = self._client.jetstream()
         try:
-            info = await self._client.jetstream().consumer_info(self._stream, self._durable)
+            info = await js.consumer_info(self._stream, self._durable)
+            # Asked after the consumer: a stream only grows.
+            end = (await js.stream_info(self._stream)).state.last_seq
+            if any(place is not None and place.stream_seq > end for place in (info.delivered, info.ack_floor)):
+                _log.error("a consumer stood beyond the stream's end; it begins anew", consumer=self._durable)
+                await js.delete_consumer(self._stream, self._durable)
+                raise ConsumerGone(self._durable)
         except APIError as error:
             raise ConsumerGone(self._durable) from error
         return info.num_pending or 0

@@ -14,30 +14,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID
 
 import structlog
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import PubAck
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from mesh import crashpoints, metrics
 from mesh.errors import DependencyUnavailable, RequestInFlight
-from mesh.events.stream import (
-    PUBLISHES_PENDING_MAX,
-    LogRow,
-    StreamFace,
-    Window,
-    make_stream,
-    remake_stream,
-    stream_face,
-    subject,
-    windows,
-)
+from mesh.events.pace import Pace
+from mesh.events.stream import LogRow, windows
+from mesh.events.transport import Loss, Memory, StreamLost, Transport
 from mesh.postgres import Connection, Database, fetch_one
 
-PAGE = 5_000
+# Small, because packing one keeps everything else in the process from being done.
+PAGE = 500
 POLL_S = 0.05
 LEASE_S = 5.0
 # A pause between attempts while a part is away; short, because everything waits for the relay.
@@ -64,10 +55,6 @@ class LeaseLost(Exception):  # noqa: N818 - normal at a takeover
     """Another relay has taken over."""
 
 
-class StreamLost(Exception):  # noqa: N818 - healed at the next attempt
-    """The stream is not the one that it was."""
-
-
 class XidsRestarted(Exception):  # noqa: N818 - an operator's matter
     """This cluster's transaction ids are not those of the position: it was dumped and restored."""
 
@@ -91,21 +78,18 @@ class Relay:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
-        self._js = js
+        self._stream = Transport(js, service=service, replicas=replicas, publish_timeout_s=publish_timeout_s)
         self._queries = queries
         self._service = service
         self._holder = holder
         self._shards = shards
-        self._replicas = replicas
         self._page = page
         self._lease_s = lease_s
-        self._publish_timeout_s = publish_timeout_s
         self._monotonic = monotonic
         self._lease = 0
-        self._face = StreamFace("", 0)
-        self._end = 0
-        self._heals = 0
-        self._stored_at = 0.0
+        self._pace = Pace()
+        self._looked_at = 0.0
+        self._checkpoint_seq = 0
         self._wake = asyncio.Event()
         self.failure = ""
 
@@ -154,8 +138,8 @@ class Relay:
         if position is None:
             self.failure = ""
             return
-        await make_stream(self._js, service=self._service, replicas=self._replicas)
-        await self._heal(position)
+        await self._stream.make()
+        position = await self._heal(position)
         while True:
             self._wake.clear()
             position = await self.drain(position)
@@ -164,26 +148,56 @@ class Relay:
             await self._rest()
 
     async def _beat(self, position: Position) -> None:
-        """Prolongs the lease where no page has done so; others' transactions move the position without a page."""
-        if self._monotonic() - self._stored_at > HEARTBEAT_S:
-            if (await stream_face(self._js, service=self._service)).has_lost(self._face):
-                raise StreamLost
-            await self._store_all(position)
+        """Every second: looks at the stream, prolongs the lease where no page has done so, and sets a checkpoint.
 
-    async def _heal(self, position: Position) -> None:
-        """Publishes the whole log again where the stream has lost messages: nobody knows which, and consumers know.
+        Others' transactions move the position without a page. The position is no drain's middle.
+        """
+        if self._monotonic() - self._looked_at <= HEARTBEAT_S:
+            return
+        if await self._stream.look() is not Loss.NOTHING:
+            raise StreamLost
+        self._looked_at = self._monotonic()
+        await self._store_all(position)
+        if self._stream.memory.face.last_seq != self._checkpoint_seq:
+            async with self._database.connection() as connection:
+                await connection.execute(self._queries["add_checkpoint"], self._holder, self._lease)
+            self._checkpoint_seq = self._stream.memory.face.last_seq
+
+    async def _heal(self, position: Position) -> Position:
+        """Publishes again what somebody may miss of a stream that has lost messages; the position after that.
 
         The stream's old face stays stored until everything is there, so that a crash in between begins again.
         """
-        face = await stream_face(self._js, service=self._service)
-        if face.has_lost(self._face):
-            _log.error("the stream has lost messages; publishing the log again", service=self._service)
-            await remake_stream(self._js, service=self._service, replicas=self._replicas)
-            self._end, self._heals = 0, self._heals + 1
-            await self._republish(position, before=position.epoch + 1, suffix=f":r{position.epoch}.{self._heals}")
-            face = await stream_face(self._js, service=self._service)
-        self._face, self._end = face, face.last_seq
-        await self._store_all(position)
+        loss = await self._stream.look()
+        if loss is Loss.NOTHING:
+            await self._stream.know_face()
+            await self._store_all(position)
+            return position
+        start = await self._checkpoint(position) if loss is Loss.MESSAGES else None
+        _log.error("the stream has lost messages; publishing again", service=self._service, whole=start is None)
+        suffix = f":r{position.epoch}.{await self._stream.begin_anew()}"
+        if start is None:
+            await self._republish(position, before=position.epoch + 1, suffix=suffix)
+        else:
+            position = await self._republish_since(start, position, suffix=suffix)
+        await self._stream.know_healed(whole=start is None)
+        await self._store_healed(position, start)
+        return position
+
+    async def _checkpoint(self, position: Position) -> Position | None:
+        """From where to publish again, up to where the position has come; None: everything, because nothing is sure.
+
+        Raises:
+            XidsRestarted: the position belongs to another cluster, so no snapshot of it says anything.
+        """
+        async with self._database.connection() as connection:
+            look = await fetch_one(connection, self._queries["look"])
+            self._demand_same_cluster(look, position)
+            if look["epoch"] != position.epoch:
+                return None
+            created, safe_seq = self._stream.memory.face.created, self._stream.safe_seq()
+            row = await connection.fetchrow(self._queries["find_checkpoint"], created, position.epoch, safe_seq)
+        return None if row is None else Position(position.epoch, row["snapshot"], position.to_snapshot, 0, row["day"])
 
     async def _rest(self) -> None:
         try:
@@ -198,9 +212,8 @@ class Relay:
         if row is None:
             return None
         self._lease = row["lease"]
-        self._face = StreamFace(row["stream_created"], row["stream_seq"])
-        self._heals = row["heals"]
-        self._stored_at = self._monotonic()
+        self._stream.memory = Memory.of(row)
+        self._looked_at = self._monotonic()
         return Position(row["epoch"], row["from_snapshot"], row["to_snapshot"], row["last_seq"], row["day"])
 
     async def drain(self, position: Position) -> Position:
@@ -225,25 +238,27 @@ class Relay:
         return await self._drain_pages(replace(position, to_snapshot=look["snapshot"], last_seq=0), look["day"])
 
     async def _drain_pages(self, position: Position, day: datetime.date) -> Position:
-        found = False
+        events = 0
         while True:
             rows = await self._read(position)
             if rows:
-                found = True
+                events += len(rows)
                 await self._publish(rows)
                 position = replace(position, last_seq=rows[-1].seq)
             if len(rows) < self._page:
                 break
             await self._store_all(position)
+        self._pace.note(events // self._page)
         position = replace(position, from_snapshot=position.to_snapshot, last_seq=0, day=day)
-        if found:
+        if events:
             await self._store_all(position)
         return position
 
     async def _read(self, position: Position) -> list[LogRow]:
+        query = self._queries["read_on" if position.last_seq else "read_page"]
         async with self._database.connection() as connection:
             records = await connection.fetch(
-                self._queries["read_page"],
+                query,
                 position.from_snapshot,
                 position.to_snapshot,
                 position.day,
@@ -251,10 +266,7 @@ class Relay:
                 position.epoch,
                 self._page,
             )
-        rows = [log_row(record) for record in records]
-        metrics.RELAY_PENDING.labels(self._service).set(len(rows))
-        metrics.RELAY_OLDEST_AGE_SECONDS.labels(self._service).set(_age_s(rows[0].event_id) if rows else 0)
-        return rows
+        return [log_row(record) for record in records]
 
     async def _republish(self, position: Position, *, before: int, suffix: str) -> None:
         """Publishes everything of the epochs before one again; what commits meanwhile is the position's matter."""
@@ -269,6 +281,18 @@ class Relay:
             day, last_seq = records[-1]["day"], records[-1]["seq"]
             await self._store(position)
 
+    async def _republish_since(self, start: Position, position: Position, *, suffix: str) -> Position:
+        """Publishes again what `start` does not see and the position's drain does; the position at that drain's end."""
+        while True:
+            rows = await self._read(start)
+            if rows:
+                await self._publish(rows, suffix=suffix)
+                metrics.RELAY_REPUBLISHED.labels(self._service).inc(len(rows))
+                start = replace(start, last_seq=rows[-1].seq)
+                await self._store(position)
+            if len(rows) < self._page:
+                return replace(position, from_snapshot=position.to_snapshot, last_seq=0)
+
     async def _enter_epoch(self, epoch: int, day: datetime.date) -> Position:
         """The epoch's beginning: nothing of it has been published, however long ago it was opened."""
         position = Position(epoch, "3:3:", "3:3:", 0, day)
@@ -276,68 +300,51 @@ class Relay:
         return position
 
     async def _publish(self, rows: Sequence[LogRow], *, suffix: str = "") -> None:
-        """Publishes rows and waits for every acknowledgement; `duplicate` is one."""
+        """Publishes a page and waits for every acknowledgement; rests after a full one, because there is more to come."""
+        began = self._monotonic()
         packed = list(windows(rows, shards=self._shards, suffix=suffix))
         crashpoints.reach("relay.publishing")
-        for first in range(0, len(packed), PUBLISHES_PENDING_MAX):
-            await self._publish_windows(packed[first : first + PUBLISHES_PENDING_MAX])
+        await self._stream.publish(packed)
         crashpoints.reach("relay.published")
+        if len(rows) == self._page:
+            await asyncio.sleep(self._pace.rest_s(self._monotonic() - began))
         metrics.RELAY_PUBLISHED.labels(self._service).inc(len(rows))
-
-    async def _publish_windows(self, packed: Sequence[Window]) -> None:
-        sent: list[asyncio.Future[Any]] = []
-        try:
-            async with asyncio.timeout(self._publish_timeout_s):
-                for window in packed:
-                    sent.append(await self._send(window))  # noqa: PERF401 - those sent before a failure are cancelled
-                self._note(await asyncio.gather(*sent))
-        finally:
-            # nats-py keeps a place for each until it is answered, and has a bounded number of them.
-            for acknowledgement in sent:
-                acknowledgement.cancel()
-
-    def _note(self, acknowledgements: Sequence[PubAck]) -> None:
-        """Remembers where the stream ends.
-
-        Raises:
-            StreamLost: it took messages below that, so it is an older copy.
-        """
-        fresh = [acknowledgement.seq for acknowledgement in acknowledgements if not acknowledgement.duplicate]
-        if fresh and min(fresh) <= self._end:
-            raise StreamLost
-        self._end = max(fresh, default=self._end)
-
-    async def _send(self, window: Window) -> asyncio.Future[Any]:
-        return await self._js.publish_async(
-            subject(self._service, window.shard),
-            window.data,
-            headers={"Nats-Msg-Id": window.message_id, "content-type": "application/protobuf"},
-        )
 
     async def _store_all(self, position: Position) -> None:
         """Stores the position, and the stream's face as it is with everything published up to there."""
-        self._face = replace(self._face, last_seq=self._end)
+        self._stream.know_end()
         await self._store(position)
+
+    async def _store_healed(self, position: Position, start: Position | None) -> None:
+        """Stores the healed stream in the old one's place, with the checkpoint from which it was healed as its beginning."""
+        self._checkpoint_seq = 0
+        async with self._database.transaction() as connection:
+            await self._store_by(connection, position)
+            await connection.execute(self._queries["forget_checkpoints"])
+            if start is not None:
+                created = self._stream.memory.face.created
+                beginning = (created, start.epoch, start.from_snapshot, start.day)
+                await connection.execute(self._queries["begin_checkpoints"], *beginning)
 
     async def _store(self, position: Position) -> None:
         async with self._database.connection() as connection:
-            kept = await connection.fetchval(
-                self._queries["store_position"],
-                self._holder,
-                self._lease,
-                position.epoch,
-                position.from_snapshot,
-                position.to_snapshot,
-                position.last_seq,
-                position.day,
-                self._lease_s,
-                self._face.created,
-                self._face.last_seq,
-                self._heals,
-            )
+            await self._store_by(connection, position)
+
+    async def _store_by(self, connection: Connection, position: Position) -> None:
+        kept = await connection.fetchval(
+            self._queries["store_position"],
+            self._holder,
+            self._lease,
+            position.epoch,
+            position.from_snapshot,
+            position.to_snapshot,
+            position.last_seq,
+            position.day,
+            self._lease_s,
+            *self._stream.memory.columns(),
+        )
         if kept is None:
             raise LeaseLost
-        self._stored_at = self._monotonic()
 
     async def _give_up(self) -> None:
         try:
@@ -356,11 +363,6 @@ class Relay:
 
 def _xmax(snapshot: str) -> int:
     return int(snapshot.split(":")[1])
-
-
-def _age_s(event_id: UUID) -> float:
-    """Event ids are UUIDv7: their first 48 bits are milliseconds since 1970."""
-    return max(0.0, time.time() - (event_id.int >> 80) / 1000)
 
 
 def log_row(record: Any) -> LogRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ WINDOW_BYTES_MAX = 256 * 1024
 STREAM_AGE_S = 14 * 24 * 3600
 DUPLICATE_WINDOW_S = 120
 PUBLISHES_PENDING_MAX = 256
+# How many consumers JetStream lists at once.
+CONSUMERS_PAGE = 256
 RECONNECT_S = 0.2
 # How long a start waits for the broker before it goes on without it.
 CONNECT_S = 2.0
@@ -49,10 +52,11 @@ class LogRow:
 
 @dataclass(frozen=True, slots=True)
 class StreamFace:
-    """What tells a stream from another one, and from an older copy of itself."""
+    """What tells a stream from another one, and from an older copy of itself. `last_id`: of the message at `last_seq`."""
 
     created: str
     last_seq: int
+    last_id: str = ""
 
     def has_lost(self, known: StreamFace) -> bool:
         """Whether messages are missing that were in it when it looked like `known`."""
@@ -178,8 +182,13 @@ def _message_id(event_ids: Sequence[UUID]) -> str:
 
 def _frame(row: LogRow) -> bytes:
     """The event as a field of its window. What only the log knows is appended: protobuf merges it into the message."""
-    event = row.payload + _TX_TAG + _varint(row.tx) + _EPOCH_TAG + _varint(row.epoch) + _DAY_TAG + _varint(row.day)
+    event = row.payload + _TX_TAG + _varint(row.tx) + _place(row.epoch, row.day)
     return _EVENT_TAG + _varint(len(event)) + event
+
+
+@functools.lru_cache(maxsize=64)
+def _place(epoch: int, day: int) -> bytes:
+    return _EPOCH_TAG + _varint(epoch) + _DAY_TAG + _varint(day)
 
 
 def _varint(number: int) -> bytes:
@@ -195,6 +204,29 @@ async def stream_face(js: JetStreamContext, *, service: str) -> StreamFace:
     """The stream as it is now."""
     info = await js.stream_info(stream_name(service))
     return StreamFace(info.created.isoformat() if info.created else "", info.state.last_seq)
+
+
+async def message_id_at(js: JetStreamContext, *, service: str, seq: int) -> str:
+    """The id of the message at a sequence; empty where none is."""
+    try:
+        message = await js.get_msg(stream_name(service), seq)
+    except NotFoundError:
+        return ""
+    return str((message.headers or {}).get("Nats-Msg-Id", ""))
+
+
+async def ack_floors(js: JetStreamContext, *, service: str) -> dict[str, int]:
+    """Up to where each durable consumer of the stream has acknowledged everything."""
+    floors: dict[str, int] = {}
+    offset = 0
+    while True:
+        page = await js.consumers_info(stream_name(service), offset)
+        for info in page:
+            if info.config.durable_name:
+                floors[info.name] = info.ack_floor.stream_seq if info.ack_floor else 0
+        offset += len(page)
+        if len(page) < CONSUMERS_PAGE:
+            return floors
 
 
 async def remake_stream(js: JetStreamContext, *, service: str, replicas: int) -> None:

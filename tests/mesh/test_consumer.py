@@ -11,12 +11,14 @@ from uuid import UUID
 
 import pytest
 from giving.common.v1.event_pb2 import Event, EventWindow
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from cli.servers.nats import nats
 from cli.servers.postgres import Postgres
 from mesh.clock import ManualClock
 from mesh.errors import DependencyUnavailable, RequestInFlight
 from mesh.events.consumer import ATTEMPTS_MAX, HORIZON_DAYS, Consumer, EventRefused
+from mesh.events.pull import ConsumerGone
 from mesh.events.stream import LogRow, make_stream, subject, windows
 from tests.support.log import QUERIES, Log, fact, open_log, running
 from tests.support.waiting import until
@@ -201,6 +203,31 @@ async def test_two_consumers_share_the_work_and_nothing_is_applied_twice(log: Lo
 
     seen = [word for batch in ledger.batches for word in batch]
     assert len(seen) == len(set(seen)) == 201
+
+
+@pytest.mark.requirement("EVT-6")
+@pytest.mark.usefixtures("stream")
+async def test_a_stuck_consumer_delays_no_other_one_and_catches_up(log: Log, ledger: Ledger) -> None:
+    entered, gate, applied = asyncio.Event(), asyncio.Event(), set[str]()
+
+    class Stuck:
+        async def apply(self, events: Sequence[Event]) -> None:
+            entered.set()
+            await gate.wait()
+            applied.update(event.correlation_id for event in events)
+
+    async with running(consumer(log, Stuck(), durable="stuck").run(), consumer(log, ledger).run()):
+        await send(log, "first")
+        await entered.wait()
+        for number in range(300):
+            await send(log, f"{number:03}")
+        words = await until(ledger.words, holds=lambda words: len(words) == 301)
+        await all_acknowledged(log)
+        assert not applied
+
+        gate.set()
+        await until(lambda: asyncio.sleep(0, len(applied)), holds=lambda count: count == 301)
+    assert applied == set(words)
 
 
 # One bad event
@@ -438,6 +465,49 @@ async def test_a_stream_that_was_deleted_and_made_again_is_followed(log: Log, le
         await make_stream(log.client.jetstream(), service=log.service, replicas=1)
         await send(log, "b")
         await until(ledger.words, holds=lambda words: words == ["a", "b"])
+
+
+async def stand_beyond_the_end(log: Log) -> None:
+    """As brokers before 2.15 leave a consumer when the messages of its stream come from an older copy than its position."""
+    ahead = ConsumerConfig(
+        durable_name="test",
+        ack_policy=AckPolicy.EXPLICIT,
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=1_000,
+    )
+    await log.client.jetstream().add_consumer(log.stream, ahead)
+
+
+@pytest.mark.requirement("EVT-5")
+@pytest.mark.usefixtures("stream")
+async def test_a_consumer_that_stands_beyond_the_streams_end_begins_anew(log: Log, ledger: Ledger) -> None:
+    await stand_beyond_the_end(log)
+    await send(log, "a")
+    assert await unacknowledged(log) == 0, "it would never be delivered"
+
+    async with running(consumer(log, ledger).run()):
+        await until(ledger.words, holds=lambda words: words == ["a"])
+        await all_acknowledged(log)
+
+
+@pytest.mark.requirement("EVT-5")
+@pytest.mark.usefixtures("stream")
+async def test_a_consumer_that_hears_nothing_finds_out_that_it_stands_beyond_the_streams_end(
+    log: Log, ledger: Ledger
+) -> None:
+    one = consumer(log, ledger)
+    await one._puller.open()
+    assert await one._puller.probe() == 0
+    await log.client.jetstream().delete_consumer(log.stream, "test")
+    await stand_beyond_the_end(log)
+
+    with pytest.raises(ConsumerGone):
+        await one._puller.probe()
+
+    await one._puller.open()
+    await send(log, "a")
+    assert await one._puller.probe() == 1
+    await one._puller.close()
 
 
 @pytest.mark.requirement("EVT-4")

@@ -154,6 +154,10 @@ async def test_a_refund_is_recorded_while_it_is_open_and_given_back_later(till: 
     request = payment_service_pb2.RefundPaymentRequest(request_id=fresh_key(), payment_id=paid.payment_id)
     refund = (await till.payments.RefundPayment(request)).refund
     assert refund.outcome == payment_pb2.Attempt.OUTCOME_PENDING
+    # It was not even tried: what is counted as a call may have reached the provider, and is looked up one day.
+    async with reading(till.schemas, "payment") as books:
+        counted = "SELECT calls FROM attempt WHERE id = $1::text::uuid"
+        assert await books.fetchval(counted, refund.attempt_id) == 0
     assert (await till.sandbox.book())[paid.provider_id]["refunded"] == 0
     till.clock.advance(PROBE_EVERY)
     await till.reaches(paid.payment_id, P.STATE_REFUNDED)

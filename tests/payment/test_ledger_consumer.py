@@ -65,6 +65,19 @@ async def test_the_same_window_twice_is_posted_once(handler: RecordedDonations, 
     assert await counts(database, giver) == (2, 2)
 
 
+@pytest.mark.requirement("LED-2", "EVT-6")
+@pytest.mark.parametrize("days", [8, 380])
+async def test_a_redelivery_after_eight_days_and_after_a_year_is_still_posted_once(
+    handler: RecordedDonations, ledger: Ledger, days: int
+) -> None:
+    giver = Giver()
+    old = giver.succeeded(250)
+    old.day -= days
+    for _ in range(2):
+        await handler.apply([old])
+    assert await owed(ledger, giver) == {"USD": 250}
+
+
 @pytest.mark.requirement("EVT-8")
 async def test_two_consumers_at_once_double_nothing(handler: RecordedDonations, ledger: Ledger, database: Database) -> None:
     giver = Giver()
