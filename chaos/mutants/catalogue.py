@@ -117,6 +117,15 @@ MUTANTS = (
         ],
     ),
     Mutant(
+        name="backlog_not_healed",
+        guard="a stream is healed from what the slowest consumer had acknowledged",
+        losses=True,
+        faults=[
+            *_again("aggregator", "pause", at_s=(6,), seconds=3.0),
+            *_again("nats", "wipe", at_s=(8.5,)),
+        ],
+    ),
+    Mutant(
         name="webhook_answered_first",
         guard="a webhook is answered when it is durable",
         points={"payment": {"webhook.applied": 8}},
@@ -166,14 +175,5 @@ MUTANTS = (
         name="posting_left_out",
         guard="the ledger is posted in the transaction of the payment's change",
         seconds=6,
-    ),
-    Mutant(
-        name="relay_not_fenced",
-        guard="a relay that lost its lease stores nothing more",
-        seconds=20,
-        faults=[
-            *_again("donation.DATABASE_URL", Mode.HALF_OUT, at_s=(5,), seconds=6.5),
-            *_again("donation", "kill", at_s=(5.5,)),
-        ],
     ),
 )
