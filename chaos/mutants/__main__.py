@@ -86,7 +86,6 @@ def _tried(mutant: Mutant, *, seeds: Sequence[int], console: Console, keep: bool
     return Trial(mutant, sorted(numbers, key=lambda number: int(number[1:])), seed, took_s)
 
 
-
 def _say(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - for whoever keeps the table
 
