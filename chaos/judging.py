@@ -52,6 +52,18 @@ async def converge(places: Places, provider: Provider, *, losses: bool, tell: Ca
     return [Violation("P15", "convergence", f"not within {bound_s:g} s"), *found]
 
 
+async def taken(provider: Provider) -> list[Violation]:
+    """P7: nothing that the provider tells is turned away for ever, not even where the books agree without it."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    untaken = await provider.untaken()
+    while untaken and loop.time() < began + _QUIET_S_MAX:
+        await provider.hurry()
+        await asyncio.sleep(_LOOK_S)
+        untaken = await provider.untaken()
+    return [Violation("P7", event_id, f"{kind} is turned away whenever it comes") for event_id, kind in untaken]
+
+
 async def examine(places: Places) -> list[Violation]:
     """Everything that `mesh check` knows; what could not be told is a violation here."""
     lines = [line async for line in check.check(places, wait_s=_QUIET_S_MAX)]

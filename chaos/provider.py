@@ -32,6 +32,18 @@ class Provider:
         ) as answer:
             return dict(await answer.json())
 
+    async def untaken(self) -> list[tuple[str, str]]:
+        """Ids and types of the newest events that its webhook has not answered with 2xx, as Stripe lists them.
+
+        Raises:
+            aiohttp.ClientError, TimeoutError: no answer, or a refusal.
+        """
+        url, query = f"{self._url}/v1/events", {"delivery_success": "false", "limit": "100"}
+        async with self._session.get(
+            url, params=query, headers=self._headers, timeout=_TIMEOUT, raise_for_status=True
+        ) as answer:
+            return [(event["id"], event["type"]) for event in (await answer.json())["data"]]
+
     async def disturb(self, fault: Fault) -> None:
         """Something that happens to the next calls or webhooks."""
         asked: dict[str, object] = {"fault": fault.kind, "times": fault.amount, "seconds": fault.seconds}

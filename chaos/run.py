@@ -156,6 +156,7 @@ async def _differences(stage: Stage) -> list[Violation]:
     return [
         *[Violation("P4", *contradiction) for contradiction in stage.calls.contradictions],
         *await judging.compare_journal(places, stage.journal, charity_id=stage.errand.charity_id),
+        *await judging.taken(stage.provider),
         *await judging.examine(places),
         *await judging.repeat(places, stage.calls, stage.journal, chance=stage.plan.source("repeats")),
     ]
