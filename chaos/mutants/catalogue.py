@@ -68,7 +68,8 @@ MUTANTS = (
     Mutant(
         name="relay_by_id",
         guard="the relay's position is a snapshot, not the last number that it read",
-        faults=_again("donation.DATABASE_URL", Mode.DELAY, at_s=(4, 8), seconds=3.0, amount=30),
+        seconds=16,
+        faults=_again("donation.DATABASE_URL", Mode.DELAY, at_s=(3, 6, 9, 12), seconds=2.5, amount=60),
     ),
     Mutant(
         name="marked_before_published",
@@ -91,14 +92,6 @@ MUTANTS = (
         guard="a donation follows no older word of its payment",
         faults=_again("donation.DATABASE_URL", Mode.RST, at_s=(3, 4, 5, 6, 7, 8, 9, 10, 10.8), seconds=0.2),
         points={"donation": {"consumer.applied": 12}},
-    ),
-    Mutant(
-        name="older_total_in_redis",
-        guard="an older total never replaces a newer one in Redis",
-        faults=[
-            *_again("aggregator.REDIS_URL", Mode.DROP, at_s=(4, 7), seconds=1.5),
-            *_again("aggregator.REDIS_URL", Mode.HALF_OUT, at_s=(10,), seconds=1.9),
-        ],
     ),
     Mutant(
         name="totals_added_up_in_redis",
