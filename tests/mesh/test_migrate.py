@@ -16,6 +16,7 @@ from mesh.process import StartRefused
 from tests.support.schemas import PASSWORD, Schemas, make_database
 
 _NUMBERS = itertools.count()
+MESH = Path(__file__).parents[2] / "mesh" / "migrations"
 
 
 class Package:
@@ -70,9 +71,10 @@ async def demand(schemas: Schemas, package: Package) -> None:
 
 async def test_files_are_applied_in_order_and_the_schema_is_then_current(schemas: Schemas, package: Package) -> None:
     package.write("0002_column.sql", "ALTER TABLE thing ADD COLUMN y int;")
+    plumbing = [f"mesh/{path.name}" for path in sorted(MESH.glob("*.sql"))]
+    assert plumbing[:2] == ["mesh/0001_event_log.sql", "mesh/0002_audit.sql"]
     assert await apply(schemas, package) == [
-        "mesh/0001_event_log.sql",
-        "mesh/0002_audit.sql",
+        *plumbing,
         f"{package.name}/0001_table.sql",
         f"{package.name}/0002_column.sql",
     ]

@@ -132,7 +132,7 @@ async def test_what_is_paid_out_stands_at_the_bank_until_it_sends_it_back(settli
     payment = await settling.paid(10_000, "SEK")
     payout = await sandbox.payout("sek")
     await settling.walk()
-    assert await settling.account("bank") == {"SEK": payout["amount"]}
+    assert (await settling.account("bank"))["SEK"] == payout["amount"]
     assert "SEK" not in await settling.account("provider_balance")
     await sandbox.ask("POST", f"payouts/{payout['id']}/fail")
     await settling.walk()
