@@ -101,3 +101,9 @@ def test_a_quarter_of_the_points_is_on_with_a_seed_and_each_with_some():
 @pytest.mark.parametrize("seed", SEEDS[:3])
 def test_the_points_of_a_seed_are_the_same_every_time(seed: str):
     assert points.choose(seed) == points.choose(seed)
+
+
+def test_points_that_are_named_are_on_and_no_others():
+    named = {"donation": {"relay.publishing": 3}}
+    assert points.choose("7", on=named)["points"] == named
+    assert points.choose("7", on={})["points"] == {}
