@@ -88,12 +88,6 @@ MUTANTS = (
         points={"aggregator": {"consumer.applied": 12}},
     ),
     Mutant(
-        name="older_payment_word_followed",
-        guard="a donation follows no older word of its payment",
-        faults=_again("donation.DATABASE_URL", Mode.RST, at_s=(3, 4, 5, 6, 7, 8, 9, 10, 10.8), seconds=0.2),
-        points={"donation": {"consumer.applied": 12}},
-    ),
-    Mutant(
         name="totals_added_up_in_redis",
         guard="what is written to Redis is the whole total, not what was added",
         faults=[
@@ -136,12 +130,6 @@ MUTANTS = (
         name="last_word_wins",
         guard="what was captured stays captured, whatever is heard later",
         faults=_again("webhooks", "reorder", at_s=range(2, 11), amount=5, seconds=1.0),
-    ),
-    Mutant(
-        name="early_return_lost",
-        guard="a refund may be heard of before its payment; and what the charge sums up differently is looked up",
-        seconds=18,
-        faults=_again("webhooks", "reorder", at_s=range(2, 16), amount=3, seconds=1.0),
     ),
     Mutant(
         name="refunds_summed_up",
