@@ -63,6 +63,7 @@ MUTANTS = (
     Mutant(
         name="event_apart",
         guard="an event is written in the transaction of its change",
+        seconds=15,
         points={"donation": {"donation.charged_recorded": 15}},
     ),
     Mutant(
@@ -85,6 +86,7 @@ MUTANTS = (
     Mutant(
         name="event_counted_twice",
         guard="the aggregator counts an event once, by its id",
+        seconds=15,
         points={"aggregator": {"consumer.applied": 12}},
     ),
     Mutant(
