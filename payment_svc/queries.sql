@@ -408,19 +408,22 @@ RETURNING held, reason, version, actor;
 
 -- name: traced_payment
 -- The payment that a reference names: itself, its donation, its intent, a charge, refund or dispute of it, an event about it, the
--- call of a command about it, or a movement on the provider's balance. One statement asks each in its own index.
+-- call of a command about it, or a movement on the provider's balance. One statement asks each in its own index; a scalar
+-- subquery is never turned into a join, which might read all payments.
 SELECT found.id
 FROM (SELECT id, 1 AS rank FROM payment WHERE id = $2
       UNION ALL SELECT id, 2 FROM payment WHERE donation_id = $2
       UNION ALL SELECT id, 3 FROM payment WHERE provider_id = $1
       UNION ALL SELECT payment_id, 4 FROM attempt WHERE object_id = $1
       UNION ALL SELECT payment_id, 5 FROM dispute WHERE provider_id = $1
-      UNION ALL SELECT p.id, 6 FROM provider_event e JOIN payment p ON p.provider_id = e.intent_id WHERE e.event_id = $1
-      UNION ALL SELECT p.id, 7 FROM command c
-                JOIN payment p ON p.id = CASE WHEN c.subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-                                              THEN c.subject::uuid END
-                WHERE c.correlation_id = $1
+      UNION ALL SELECT (SELECT p.id FROM payment p WHERE p.provider_id = e.intent_id LIMIT 1), 6
+                FROM provider_event e WHERE e.event_id = $1
+      UNION ALL SELECT (SELECT p.id FROM payment p
+                        WHERE p.id = CASE WHEN c.subject ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                                          THEN c.subject::uuid END LIMIT 1), 7
+                FROM command c WHERE c.correlation_id = $1
       UNION ALL SELECT payment_id, 8 FROM balance_transaction WHERE id = $1 AND payment_id IS NOT NULL) AS found
+WHERE found.id IS NOT NULL
 ORDER BY found.rank, found.id DESC LIMIT 1;
 
 -- name: traced_origin
