@@ -73,8 +73,14 @@ async def later(till: Till, payment_id: str) -> Any:
     return await trace(till, payment_id)
 
 
-async def settled(till: Till, payment_id: str, state: int) -> P:
-    payment = await till.reaches(payment_id, state)
+async def settled(till: Till, payment_id: str, state: int, *, charges: int = 0) -> P:
+    """The payment in a state, and with so many charges known: that webhooks come in any order is not told here."""
+
+    def is_settled(found: P) -> bool:
+        known = sum(attempt.kind == payment_pb2.Attempt.KIND_CHARGE for attempt in found.attempts)
+        return found.state == state and known >= charges
+
+    payment = await until(lambda: till.payment(payment_id), holds=is_settled)
     await passes(till)
     return payment
 
@@ -85,9 +91,9 @@ async def a_whole_life(till: Till) -> tuple[P, str]:
     payment_id = created.payment.payment_id
     await passes(till)
     await confirm(till.sandbox, created.client_secret, "pm_card_chargeDeclinedInsufficientFunds")
-    await settled(till, payment_id, P.STATE_FAILED)
+    await settled(till, payment_id, P.STATE_FAILED, charges=1)
     await confirm(till.sandbox, created.client_secret)
-    paid = await settled(till, payment_id, P.STATE_SUCCEEDED)
+    paid = await settled(till, payment_id, P.STATE_SUCCEEDED, charges=2)
     await till.payments.RefundPayment(refunding(paid, 1000), **in_call("the-call-that-gives-back"))
     await passes(till)
     await till.sandbox.ask("POST", "refunds", payment_intent=paid.provider_id, amount=200)
