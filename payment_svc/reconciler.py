@@ -141,7 +141,7 @@ class Reconciler:
 
     async def _still_due(self, payment_id: UUID) -> bool:
         payment = await self._desk.payments.get(payment_id)
-        return payment is not None and self._is_due(payment)
+        return payment is not None and payment.is_due(now=self._desk.clock.now())
 
     async def _ask_now(self, payment_id: UUID, *, held: bool) -> None:
         task = None if held else self._running.get(payment_id)
@@ -207,12 +207,9 @@ class Reconciler:
                 return
             step = next_step(payment, now=self._desk.clock.now())
             after = await self._learn(payment, await self._take(step, payment))
-            if not self._is_due(after):
+            if not after.is_due(now=self._desk.clock.now()):
                 return
         await self._desk.payments.release(payment_id)
-
-    def _is_due(self, payment: Payment) -> bool:
-        return payment.next_attempt_time is not None and payment.next_attempt_time <= self._desk.clock.now()
 
     async def _take(self, step: Step | None, payment: Payment) -> _Learned:
         if step is None:

@@ -252,6 +252,10 @@ class Payment:
         gone = sum(attempt.gone_back for attempt in self.attempts) + sum(dispute.held for dispute in self.disputes)
         return max(gone - self.captured, 0) if self.captured else 0
 
+    def is_due(self, *, now: datetime.datetime) -> bool:
+        """Whether the provider is to be asked by now."""
+        return self.next_attempt_time is not None and self.next_attempt_time <= now
+
     @property
     def being_taken(self) -> bool:
         """Whether somebody has asked for what is held, and that is not decided."""

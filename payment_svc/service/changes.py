@@ -120,7 +120,7 @@ class Changes:
         advanced = reduce(advance, facts, payment)
         kept = None if holder else payment.next_attempt_time
         planned = self._planned(payment, advanced, ask_at=ask_at, kept=kept)
-        release = holder and (planned.next_attempt_time is None or planned.next_attempt_time > now)
+        release = holder and not planned.is_due(now=now)
         if advanced == payment:
             await self._payments.schedule(connection, planned, actor=actor, release=release, now=now)
             return planned

@@ -90,7 +90,7 @@ class Moves:
     def _may_be_made(self, payment: Payment, call: Attempt) -> bool:
         """Whether there is something to ask for; what was refused keeps to its times, however often its caller repeats."""
         now = self._desk.clock.now()
-        due = payment.next_attempt_time is None or payment.next_attempt_time <= now
+        due = payment.next_attempt_time is None or payment.is_due(now=now)
         return call.open and (due or not call.refusals)
 
     async def _recorded(self, request: Request, command: Command) -> tuple[Payment, bool]:

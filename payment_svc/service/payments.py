@@ -94,7 +94,7 @@ class Payments:
         now = self._desk.clock.now()
         if payment.client_secret or payment.closed:
             return False
-        due = payment.next_attempt_time is None or payment.next_attempt_time <= now
+        due = payment.next_attempt_time is None or payment.is_due(now=now)
         refused = any(call.refusals for call in payment.calls(AttemptKind.CREATE_INTENT))
         return due or (next_step(payment, now=now) is not Step.LOOK_UP and not refused)
 
@@ -109,7 +109,7 @@ class Payments:
         drawn = self._drawn(request, canceled=True)
         payment, replayed = await self._desk.database.run(lambda connection: self._unwanted(connection, drawn, fence))
         # A repeat keeps to the times at which the provider is asked.
-        if payment.next_attempt_time and payment.next_attempt_time <= self._desk.clock.now():
+        if payment.is_due(now=self._desk.clock.now()):
             payment = await self._waits.asked(payment)
         _demand_abandoned(payment)
         return payment, replayed

@@ -109,9 +109,7 @@ class Settlement:
 
     async def _is_answered(self, payment_id: UUID) -> bool:
         payment = await self._desk.payments.get(payment_id)
-        if payment is None or payment.look_demanded:
-            return False
-        return payment.next_attempt_time is None or payment.next_attempt_time > self._desk.clock.now()
+        return payment is not None and not payment.look_demanded and not payment.is_due(now=self._desk.clock.now())
 
     async def _look(self, connection: Connection, answered: Collection[UUID]) -> bool:
         now = self._desk.clock.now()

@@ -125,6 +125,9 @@ async def test_what_contradicts_our_books_waits_for_an_operator(till: Till, oper
     words = "the provider contradicts our books: the intent's amount or currency is not the payment's"
     assert item.reason == words
     await changed(till, payment_id, "amount = amount - 1")
+    # A look that was not answered proves nothing either.
+    await till.sandbox.fault("error_500", call="payment_intents.retrieve", times=1)
+    assert (await operations.AskProvider(asking(payment_id))).payment.manual_reason == words
     # A webhook is no look at it: what it does not speak of may still be so.
     await confirm(till.sandbox, created.client_secret)
     paid = await till.reaches(payment_id, P.STATE_SUCCEEDED)
